@@ -1,0 +1,3 @@
+from msedge.cli import main
+
+main()

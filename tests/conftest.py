@@ -1,0 +1,35 @@
+"""Fixtures for every suite. The real photos and reference outputs lie outside the project and may be absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real photos and oracles: MSEDGE_SHARED, or `shared` beside the checkout."""
+    folder = Path(os.environ.get("MSEDGE_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip("no shared folder beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pets(shared: Path) -> Path:
+    folder = shared / "data" / "pets"
+    if not folder.is_dir():
+        pytest.skip("no real photos beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def oracles(shared: Path) -> Path:
+    folder = shared / "oracles"
+    if not folder.is_dir():
+        pytest.skip("no oracles beside the checkout")
+    return folder
