@@ -1,7 +1,7 @@
 """What the rest of msedge knows of a MindSpore Lite toolchain: requests, answers, and the two interfaces.
 
-Three kinds of toolchain stand behind it (`toolchain.py`): msedge's own copy of the pinned wheel ("native"), an interpreter that
-can import `mindspore_lite` ("python"), and a folder with the official `converter_lite` ("folder").
+Three kinds of toolchain stand behind it: msedge's own copy of the pinned wheel ("native"), an interpreter that can
+import `mindspore_lite` ("python"), and a folder with the official `converter_lite` ("folder").
 """
 
 from __future__ import annotations
