@@ -90,7 +90,9 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> Node:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"there is no recipe {path}", "check the path; `recipes/` holds the ones that come with msedge")
+        raise RecipeError(
+            f"there is no recipe {path}", "check the path; `recipes/` holds the ones that come with msedge"
+        )
     except (OSError, UnicodeDecodeError) as e:
         raise RecipeError(f"the recipe {path} cannot be read: {e}") from None
     name = _short(path)

@@ -1,0 +1,39 @@
+"""Accuracy of a cell over evaluation batches, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from msedge.mindspore_setup import load_mindspore
+
+ms = load_mindspore()
+
+from mindspore import Tensor, nn  # noqa: E402
+
+
+class Evaluator(nn.Cell):
+    """Runs `model` in inference mode as a compiled graph."""
+
+    def __init__(self, model: nn.Cell):
+        super().__init__()
+        self.model = model
+        self.set_train(False)
+
+    @ms.jit
+    def construct(self, images):
+        return self.model(images)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Float32 NCHW to float32 [N, C]."""
+        return self(Tensor(images)).asnumpy()
+
+    def accuracy(self, batches: Iterable) -> float:
+        """Top-1 accuracy over (images, labels) pairs; padded images beyond len(labels) do not count."""
+        right = total = 0
+        for images, labels in batches:
+            logits = self.logits(images)[: len(labels)]
+            right += int((logits.argmax(1) == labels).sum())
+            total += len(labels)
+        return right / total

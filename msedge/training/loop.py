@@ -1,0 +1,166 @@
+"""The training loop: epochs over a deterministic stream, best by validation accuracy, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from msedge.data import Batch, EvalBatches, TrainBatches
+from msedge.errors import CheckFailed
+from msedge.mindspore_setup import load_mindspore
+from msedge.models import build, drop_path_sites, save_checkpoint
+from msedge.models.spec import ModelSpec
+from msedge.recipe import TrainConfig
+from msedge.training.evaluate import Evaluator
+from msedge.training.history import write_history
+from msedge.training.interrupt import StopRequest
+from msedge.training.reporting import Reporter
+from msedge.training.state import Progress, RunState
+from msedge.training.step import Average, TrainStep, learning_rate
+
+ms = load_mindspore()
+
+from mindspore import nn  # noqa: E402
+
+LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
+
+
+class Stopped(KeyboardInterrupt):
+    """The user stopped the run; everything needed to go on is saved."""
+
+
+@dataclass
+class Fitting:
+    """One model in training. `extra(batch)` gives the task's inputs after images and targets (teacher logits or images)."""
+
+    spec: ModelSpec
+    model: nn.Cell
+    task: nn.Cell
+    config: TrainConfig
+    train: TrainBatches
+    val: EvalBatches
+    out: Path
+    seed: int
+    label: str
+    extra: Callable[[int, int, Batch], tuple[np.ndarray, ...]] = lambda epoch, step, batch: ()
+
+    def __post_init__(self):
+        projections = [p for p in getattr(self.task, "project", nn.CellList()).get_parameters()]
+        trained = [p for p in self.model.get_parameters() if p.requires_grad] + projections
+        self.step = TrainStep(self.task, trained, self.config)
+        self.shadow = build(self.spec)
+        self.average = Average(self.model, self.shadow, self.config.ema) if self.config.ema else None
+        self.evaluator = Evaluator(self.shadow)
+        self.sites = drop_path_sites(self.model)
+        self.state = RunState(
+            {
+                "model": list(self.model.get_parameters()),
+                "average": list(self.shadow.get_parameters()) if self.average else [],
+                "moment": self.step.state(),
+                "project": projections,
+            }
+        )
+        self.progress = Progress()
+        self.compiled = False
+        copy_parameters(self.model, self.shadow)
+
+    def resume(self) -> None:
+        self.progress = self.state.load(self.out / LAST)
+
+    def fit(self, reporter: Reporter, stop: StopRequest) -> Progress:
+        """Train to the end. Raises Stopped after saving when `stop` is set, CheckFailed when the loss is not finite."""
+        p = self.progress
+        while p.epoch < self.config.epochs and not self._exhausted():
+            self._epoch(reporter, stop)
+            self._finish_epoch(reporter)
+            self._stop_if(stop)
+        return p
+
+    def _exhausted(self) -> bool:
+        patience = self.config.early_stop
+        return bool(patience) and self.progress.epoch - 1 - self.progress.best_epoch >= patience
+
+    def _stop_if(self, stop: StopRequest) -> None:
+        if stop.requested:
+            self.state.save(self.out / LAST, self.progress)
+            raise Stopped
+
+    def _epoch(self, reporter: Reporter, stop: StopRequest) -> None:
+        p, steps = self.progress, self.train.steps_per_epoch
+        self.model.set_train(True)
+        saved = time.monotonic()
+        before = time.monotonic()
+        batches = self.train.epoch(p.epoch, p.step_in_epoch)
+        try:
+            for batch in batches:
+                loss = self._train_on(batch, p.epoch * steps + p.step_in_epoch + 1)
+                now = time.monotonic()
+                if self.compiled:  # the first step holds the compilation and says nothing of speed
+                    p.seconds += now - before
+                    p.timed += len(batch.images)
+                self.compiled = True
+                p.step_in_epoch += 1
+                reporter.step(p.epoch + 1, p.step_in_epoch, loss, p.right / p.seen, len(batch.images) / (now - before))
+                before = now
+                if p.step_in_epoch < steps:
+                    self._stop_if(stop)
+                    if now - saved > self.config.save_minutes * 60:
+                        self.state.save(self.out / LAST, p)
+                        saved = now
+        finally:
+            batches.close()
+
+    def _train_on(self, batch: Batch, step: int) -> float:
+        p = self.progress
+        for i, site in enumerate(self.sites):
+            site.refresh(np.random.Generator(np.random.Philox(key=[self.seed, step * 1024 + i])), len(batch.images))
+        extra = self.extra(p.epoch, p.step_in_epoch, batch)
+        lr = learning_rate(self.config, step, self.train.steps_per_epoch)
+        parts, logits = self.step.run(lr, step, batch.images, batch.targets, *extra)
+        if not math.isfinite(parts["loss"]):
+            raise CheckFailed(
+                f"{self.label}: the loss became {parts['loss']} in epoch {p.epoch + 1}, step {p.step_in_epoch + 1}",
+                "lower train.lr or raise train.warmup_epochs; the last good state is in last.ckpt if one was written",
+            )
+        if self.average:
+            self.average.update(step)
+        p.right += int((logits.argmax(1) == batch.targets.argmax(1)).sum())
+        p.seen += len(batch.images)
+        for name, value in parts.items():
+            p.sums[name] = p.sums.get(name, 0.0) + value
+        return p.sums["loss"] / (p.step_in_epoch + 1)
+
+    def _finish_epoch(self, reporter: Reporter) -> None:
+        p, steps = self.progress, self.train.steps_per_epoch
+        if not self.average:
+            copy_parameters(self.model, self.shadow)
+        accuracy = self.evaluator.accuracy(self.val)
+        best = accuracy > p.best_accuracy
+        row = {
+            "epoch": p.epoch + 1,
+            "lr": learning_rate(self.config, (p.epoch + 1) * steps, steps),
+            **{name: total / steps for name, total in p.sums.items()},
+            "train_accuracy": p.right / p.seen,
+            "val_accuracy": accuracy,
+            "images_per_s": p.timed / p.seconds if p.seconds else 0.0,
+            "seconds": p.seconds,
+        }
+        if best:
+            p.best_accuracy, p.best_epoch = accuracy, p.epoch
+            save_checkpoint(self.shadow, self.out / BEST)
+        p.history.append(row)
+        p.epoch, p.step_in_epoch, p.sums, p.right, p.seen = p.epoch + 1, 0, {}, 0, 0
+        p.seconds, p.timed = 0.0, 0
+        self.state.save(self.out / LAST, p)
+        write_history(self.out / HISTORY, p.history)
+        reporter.epoch(row, best)
+
+
+def copy_parameters(source: nn.Cell, target: nn.Cell) -> None:
+    for s, t in zip(source.get_parameters(), target.get_parameters(), strict=True):
+        t.set_data(ms.Tensor(s.asnumpy()))

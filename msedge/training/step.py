@@ -1,0 +1,103 @@
+"""One training step as one compiled graph: forward, gradients, clipping, AdamW, running average of the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from msedge.mindspore_setup import load_mindspore
+from msedge.recipe import TrainConfig
+
+ms = load_mindspore()
+
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
+
+
+def decays(parameter: Parameter) -> bool:
+    """Weight decay is for matrices and kernels; not for biases, norms and position tables."""
+    return (
+        parameter.ndim > 1 and "relative_position_bias" not in parameter.name and "attention_bias" not in parameter.name
+    )
+
+
+class TrainStep(nn.Cell):
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) on everything in `task` that requires gradients, `frozen` apart.
+
+    The cell keeps no hidden state besides `state()`: learning rate and step number come in with each call, so a step is a
+    pure function of (parameters, moments, batch, step).
+    """
+
+    def __init__(self, task: nn.Cell, trained: list[Parameter], config: TrainConfig):
+        super().__init__()
+        self.task = task
+        self.parameters = ParameterTuple(trained)
+        self.first = self.parameters.clone("adam_m", "zeros")
+        self.second = self.parameters.clone("adam_v", "zeros")
+        self.decay = tuple(config.weight_decay if decays(p) else 0.0 for p in trained)
+        self.beta1, self.beta2 = config.betas
+        self.eps = config.eps
+        self.clip_norm = config.clip_norm
+        self.adam = ops.Adam()
+
+        def forward(*batch):
+            parts, logits = task(*batch)
+            return parts["loss"], tuple(parts.values()), logits
+
+        self.gradients = ms.value_and_grad(forward, None, self.parameters, has_aux=True)
+
+    def state(self) -> list[Parameter]:
+        return [*self.first, *self.second]
+
+    @ms.jit
+    def construct(self, rates, *batch):
+        (_, parts, logits), grads = self.gradients(*batch)
+        lr, power1, power2 = rates[0], rates[1], rates[2]
+        scale = 1.0
+        if self.clip_norm:
+            total = ops.square(grads[0]).sum()
+            for g in grads[1:]:
+                total = total + ops.square(g).sum()
+            scale = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
+        for i in range(len(grads)):
+            p = self.parameters[i]
+            if self.decay[i]:
+                ops.assign(p, p * (1.0 - lr * self.decay[i]))
+            g = grads[i] * scale if self.clip_norm else grads[i]
+            self.adam(p, self.first[i], self.second[i], power1, power2, lr, self.beta1, self.beta2, self.eps, g)
+        return parts, logits
+
+    def run(self, lr: float, step: int, *batch: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+        """Train on one batch. `step` counts from 1. Returns the loss parts and the logits [N, C]."""
+        rates = Tensor(np.array([lr, self.beta1**step, self.beta2**step], np.float32))
+        parts, logits = self(rates, *(Tensor(b) for b in batch))
+        return {n: float(v.asnumpy()) for n, v in zip(self.task.part_names, parts, strict=True)}, logits.asnumpy()
+
+
+class Average(nn.Cell):
+    """Running average of every parameter and statistic of `model` into `shadow` (a cell of the same spec)."""
+
+    def __init__(self, model: nn.Cell, shadow: nn.Cell, decay: float):
+        super().__init__()
+        self.source = ParameterTuple(model.get_parameters())
+        self.target = ParameterTuple(shadow.get_parameters())
+        self.decay = decay
+
+    @ms.jit
+    def construct(self, keep):
+        for i in range(len(self.source)):
+            s, t = self.source[i], self.target[i]
+            ops.assign(t, t * keep + s * (1.0 - keep))
+        return keep
+
+    def update(self, step: int) -> None:
+        """Average after step number `step`; young averages forget faster: min(decay, (1 + step) / (10 + step))."""
+        self(Tensor(np.float32(min(self.decay, (1 + step) / (10 + step)))))
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up, then cosine to `min_lr`. `step` counts from 1."""
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    total = config.epochs * steps_per_epoch
+    if step <= warmup:
+        return config.lr * step / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return config.min_lr + 0.5 * (config.lr - config.min_lr) * (1 + float(np.cos(np.pi * min(1.0, done))))
