@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from msedge.packaged import asset_folder
 from msedge.recipe.build import build, suggest
 from msedge.recipe.rules import check, quant_name
 from msedge.recipe.schema import (
@@ -49,13 +50,8 @@ def find_recipe(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() or path.suffix not in (".yaml", ".yml"):
         return path
-    from importlib import resources
-
-    try:
-        packaged = resources.files("msedge.assets.recipes") / path.name
-    except ModuleNotFoundError:
-        return path
-    return Path(str(packaged)) if packaged.is_file() else path
+    packaged = asset_folder("recipes") / path.name
+    return packaged if packaged.is_file() else path
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

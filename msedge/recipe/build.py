@@ -73,6 +73,4 @@ def _tuple(args: tuple, node: Node, key: str) -> tuple:
         args = (args[0],) * len(node.value)
     if len(args) != len(node.value):
         raise RecipeError(f"{node.where}: '{key}' must have {len(args)} values, not {len(node.value)}")
-    return tuple(
-        _coerce(arg, child, f"{key}[{i}]") for i, (arg, child) in enumerate(zip(args, node.value, strict=True))
-    )
+    return tuple(_coerce(arg, child, f"{key}[{i}]") for i, (arg, child) in enumerate(zip(args, node.value, strict=True)))

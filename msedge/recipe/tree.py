@@ -45,7 +45,10 @@ _Loader.add_implicit_resolver(
 
 def parse(text: str, file: str) -> Node:
     """Parse YAML text; raises RecipeError with file and line for anything that is not clean YAML."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as e:
+        raise RecipeError(f"{file}: not readable as YAML: {str(e).splitlines()[0]}") from None
     try:
         root = loader.get_single_node()
         if root is None:
@@ -90,9 +93,8 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> Node:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(
-            f"there is no recipe {path}", "check the path; `recipes/` holds the ones that come with msedge"
-        )
+        hint = "check the path; `recipes/` holds the ones that come with msedge"
+        raise RecipeError(f"there is no recipe {path}", hint) from None
     except (OSError, UnicodeDecodeError) as e:
         raise RecipeError(f"the recipe {path} cannot be read: {e}") from None
     name = _short(path)
@@ -140,15 +142,7 @@ def override(root: Node, assignment: str) -> Node:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise RecipeError(f"{where}: this is not of the form key.key=value", "for example --set train.epochs=5")
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        tree = _convert(node, loader, where) if node else Node(None, where, 0)
-    except yaml.YAMLError:
-        raise RecipeError(f"{where}: the value is not valid YAML", "quote it for the shell and for YAML") from None
-    finally:
-        loader.dispose()
-    tree = _without_lines(tree)
+    tree = _without_lines(parse(text, where)) if text.strip() else Node(None, where, 0)
     for part in reversed(parts):
         tree = Node({part: tree}, where, 0)
     return merge(root, tree)
