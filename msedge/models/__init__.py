@@ -20,7 +20,9 @@ _WHERE = {
     "list_models": "registry",
     "load_checkpoint_folder": "folder",
     "load_weights": "weights",
-    "save_checkpoint": "folder",
+    "read_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "spec_of": "create",
     "state": "layers",
 }
 

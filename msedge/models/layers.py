@@ -5,6 +5,7 @@ All of them take and give float32. Token layers work on 2-D tensors [rows, chann
 
 from __future__ import annotations
 
+import itertools
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ load_mindspore()
 
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
-KEEP_MASK = "keep_mask"  # the last part of the name of DropPath's buffers, which are no part of a model's state
+_mask_number = itertools.count()  # MindSpore wants all parameters of a graph to have different names
 
 
 def _zeros(*shape: int) -> Tensor:
@@ -185,26 +186,29 @@ class DropPath(nn.Cell):
     """Stochastic depth without hidden random state (Huang et al. 2016, arXiv:1603.09382).
 
     The training loop calls `refresh` before each step; the mask is data of the step, so a resumed run draws the same.
-    Outside training, and at rate 0, no operator is added. MindSpore sees refreshed masks only where the step is a
-    Cell run in GRAPH_MODE: a function under `ms.jit` keeps the values that its parameters had at the first call.
+    It is no parameter of the model: not in `get_parameters`, not in checkpoints. Outside training, and at rate 0, no
+    operator is added.
+
+    MindSpore sees refreshed masks only where the step is a Cell called in GRAPH_MODE. Under `ms.jit` (2.10) every
+    parameter keeps for ever the value it had at the first call, whatever `set_data` says later.
     """
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
-        if rate > 0:
-            self.keep_mask = Parameter(_ones(1, 1), name=KEEP_MASK, requires_grad=False)
+        mask = Parameter(_ones(1, 1), name=f"drop_path_mask_{next(_mask_number)}", requires_grad=False)
+        object.__setattr__(self, "mask", mask)
 
     def refresh(self, generator: np.random.Generator, batch: int) -> None:
         """Draw which of the `batch` samples keep this branch: [batch, 1], values 0 or 1 / (1 - rate)."""
         keep = generator.random((batch, 1)) >= self.rate
         mask = Tensor((keep / (1 - self.rate)).astype(np.float32))
-        self.keep_mask.set_data(mask, slice_shape=self.keep_mask.shape != mask.shape)
+        self.mask.set_data(mask, slice_shape=self.mask.shape != mask.shape)
 
     def construct(self, x, batch: int):
         """`x`: a tensor whose elements are sorted by sample, as [batch, ...] or [batch * rows, channels]."""
         if self.training and self.rate > 0:
-            return (x.reshape(batch, -1) * self.keep_mask).reshape(x.shape)
+            return (x.reshape(batch, -1) * self.mask).reshape(x.shape)
         return x
 
 
@@ -214,8 +218,8 @@ def drop_path_sites(model: nn.Cell) -> list[DropPath]:
 
 
 def state(model: nn.Cell) -> dict[str, Parameter]:
-    """What a checkpoint holds: learned parameters and running statistics by name, without DropPath's masks."""
-    return {name: p for name, p in model.parameters_dict().items() if name.rsplit(".", 1)[-1] != KEEP_MASK}
+    """What a checkpoint holds: learned parameters and running statistics by name, in the order of the network."""
+    return dict(model.parameters_dict())
 
 
 def initialize(model: nn.Cell, seed: int) -> None:

@@ -1,0 +1,130 @@
+"""Bring weights from files into a model: by timm's names (MindCV's for `mindcv:` models), with everything reported."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msedge.errors import ModelError
+from msedge.models.tensor_files import read_weights
+
+if TYPE_CHECKING:
+    from mindspore import Parameter, nn
+
+_NOT_LEARNED = ("num_batches_tracked", "relative_position_index", "attn_mask", "attention_bias_idxs")
+_TABLES = ("relative_position_bias_table", "attention_biases")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]  # of the model, not in the file: they keep their first values
+    unexpected: tuple[str, ...]  # in the file, not of the model
+    replaced_head: bool  # the classifier was of another class count and keeps its first values
+    notices: tuple[str, ...]  # lines for the user
+
+
+def load_weights(model: nn.Cell, path: Path) -> LoadReport:
+    """Load a `.safetensors`, a `.ckpt` or a checkpoint folder into a cell of `create_model`.
+
+    A head of another class count stays as it is, tables of relative positions are resized; both give a notice.
+    Raises ArtifactError for a missing file, ModelError for a damaged one, for one of another model (nothing matches) and
+    for parameters of other shapes. The model is changed only if everything fits.
+    """
+    from msedge.models.layers import state
+
+    own = state(model)
+    values = _renamed(read_weights(Path(path)), own)
+    fitting: dict[str, np.ndarray] = {}
+    notices: list[str] = []
+    head: list[str] = []
+    for name in (n for n in own if n in values):
+        value = _fit(name, values[name], own[name], model, notices)
+        if value is None:
+            head.append(name)
+        else:
+            fitting[name] = value
+    if not fitting:
+        raise ModelError(f"{path} has no parameter of {model.architecture}", _first_names(values, own))
+    head_classes = values[head[0]].shape[0] if head else 0
+    if head:
+        notices.append(f"the head has {head_classes} classes in the file: it starts anew with {model.num_classes}")
+    missing = tuple(n for n in own if n not in values)
+    unexpected = tuple(n for n in values if n not in own)
+    if missing:
+        notices.append(f"{len(missing)} parameters are not in the file and start anew, the first is {missing[0]}")
+    if unexpected:
+        notices.append(f"{len(unexpected)} tensors of the file are not used, the first is {unexpected[0]}")
+    assign(own, fitting)
+    return LoadReport(tuple(fitting), missing, unexpected, bool(head), tuple(notices))
+
+
+def assign(own: dict[str, Parameter], values: dict[str, np.ndarray]) -> None:
+    from mindspore import Tensor
+
+    for name, value in values.items():
+        own[name].set_data(Tensor(np.ascontiguousarray(value, np.float32)))
+
+
+def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, notices: list[str]) -> np.ndarray | None:
+    """The value in the parameter's shape; None where it is a head of another class count."""
+    if not np.isfinite(value).all():
+        raise ModelError(f"the weights are damaged: {name} holds values that are not finite")
+    wanted = tuple(parameter.shape)
+    if value.shape == wanted:
+        return value
+    if _is_head(name, wanted, model) and value.shape[1:] == wanted[1:]:
+        return None
+    if name.endswith(_TABLES) and (resized := resize_table(name, value, wanted)) is not None:
+        notices.append(f"{name} is resized from {list(value.shape)} to {list(wanted)}")
+        return resized
+    raise ModelError(
+        f"{name} is {list(value.shape)} in the file and {list(wanted)} in {model.architecture}",
+        "the weights are of another model, or of one with other widths",
+    )
+
+
+def _is_head(name: str, wanted: tuple[int, ...], model: nn.Cell) -> bool:
+    if model.architecture.startswith("mindcv:"):  # whose classifiers have many names
+        return len(wanted) in (1, 2) and wanted[0] == model.num_classes
+    return name.startswith("head.fc.")
+
+
+def resize_table(name: str, table: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray | None:
+    """A square table of relative positions, linearly resampled with its ends kept; None if it is of other heads.
+
+    `relative_position_bias_table` is [positions, heads], `attention_biases` [heads, positions].
+    """
+    last = name.endswith("attention_biases")
+    grid = table.T if last else table
+    rows, columns = (wanted[1], wanted[0]) if last else wanted
+    old, new = math.isqrt(len(grid)), math.isqrt(rows)
+    if grid.shape[1:] != (columns,) or old * old != len(grid) or new * new != rows:
+        return None
+    places = np.linspace(0, old - 1, new) if new > 1 else np.array([(old - 1) / 2])
+    steps = np.clip(1 - abs(places[:, None] - np.arange(old)), 0, 1)  # [new, old]
+    grid = np.einsum("ai,bj,ijc->abc", steps, steps, grid.reshape(old, old, columns)).reshape(rows, columns)
+    return grid.T if last else grid
+
+
+def _renamed(values: dict[str, np.ndarray], own: dict[str, Parameter]) -> dict[str, np.ndarray]:
+    """Without what is not learned, and with the names of Swin's first release brought to timm's of today."""
+    values = {n: v for n, v in values.items() if not n.endswith(_NOT_LEARNED)}
+    if "head.weight" in values and "head.fc.weight" in own:
+        values = {re.sub(r"^head\.(?=weight|bias)", "head.fc.", n): v for n, v in values.items()}
+        if any(n.startswith("layers.0.downsample.") for n in values):
+            values = {re.sub(r"^layers\.(\d+)\.downsample\.", _next_layer, n): v for n, v in values.items()}
+    return values
+
+
+def _next_layer(match: re.Match) -> str:
+    return f"layers.{int(match[1]) + 1}.downsample."
+
+
+def _first_names(values: dict, own: dict) -> str:
+    return f"the file begins with {next(iter(values), 'nothing')}, the model with {next(iter(own))}"
