@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from msedge.mindspore_setup import load_mindspore
 if TYPE_CHECKING:
     from mindspore import nn
 
-    Values = Union[nn.Cell, Mapping[str, np.ndarray]]
+    Values = nn.Cell | Mapping[str, np.ndarray]
 
 _TYPES = {
     "Float64": np.float64,

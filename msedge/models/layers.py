@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Conv2d(nn.Cell):
     ):
         super().__init__()
         self.shape = (outputs, inputs // groups, kernel, kernel)
+        self.groups = groups
         self.weight = Parameter(_zeros(*self.shape), name="weight")
         self.bias = Parameter(_zeros(outputs), name="bias") if bias else None
         self.has_bias = bias
@@ -57,7 +59,7 @@ class Conv2d(nn.Cell):
     def reset(self, rng: np.random.Generator) -> None:
         """Kaiming normal over the fan out, as timm starts its convolutional networks."""
         outputs, _, kernel, _ = self.shape
-        fan_out = kernel * kernel * outputs // (self.conv.group)
+        fan_out = kernel * kernel * outputs // self.groups
         self.weight.set_data(Tensor((rng.standard_normal(self.shape) * (2 / fan_out) ** 0.5).astype(np.float32)))
 
     def construct(self, x):
@@ -210,6 +212,12 @@ class DropPath(nn.Cell):
         if self.training and self.rate > 0:
             return (x.reshape(batch, -1) * self.mask).reshape(x.shape)
         return x
+
+
+def drop_rates(last: float, blocks: Sequence[Sequence]) -> list[float]:
+    """Rates of stochastic depth that rise linearly from 0 to `last` over all blocks of all stages."""
+    count = sum(len(stage) for stage in blocks)
+    return [last * i / max(1, count - 1) for i in range(count)]
 
 
 def drop_path_sites(model: nn.Cell) -> list[DropPath]:

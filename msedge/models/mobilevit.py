@@ -14,7 +14,7 @@ from mindspore import nn, ops  # noqa: E402
 
 from msedge.errors import ModelError  # noqa: E402
 from msedge.models.attention import Attention  # noqa: E402
-from msedge.models.layers import Conv2d, ConvNormAct, DropPath, LayerNorm, Linear, Mlp  # noqa: E402
+from msedge.models.layers import Conv2d, ConvNormAct, DropPath, LayerNorm, Linear, Mlp, drop_rates  # noqa: E402
 from msedge.models.registry import register  # noqa: E402
 
 PATCH = 2  # pixels, height and width of the patches that attention sees
@@ -134,8 +134,7 @@ class MobileViT(nn.Cell):
     def __init__(self, config: MobileViTConfig, num_classes: int, image_size: int):
         config.check(image_size)
         super().__init__()
-        depth = sum(map(len, config.heads))
-        drops = iter([config.drop_path * i / max(1, depth - 1) for i in range(depth)])
+        rates = iter(drop_rates(config.drop_path, config.heads))
         self.stem = ConvNormAct(3, config.stem, 3, 2)
         channels = config.stem
         stages = []
@@ -146,7 +145,7 @@ class MobileViT(nn.Cell):
                 channels = out
             if (t := i - 2) >= 0:
                 widths = [getattr(config, n)[t] for n in ("local", "dim", "heads", "head_dim", "mlp", "proj")]
-                blocks.append(MobileViTBlock(out, *widths, [next(drops) for _ in config.heads[t]]))
+                blocks.append(MobileViTBlock(out, *widths, [next(rates) for _ in config.heads[t]]))
             stages.append(nn.CellList(blocks))
         self.stages = nn.CellList(stages)
         self.final_conv = ConvNormAct(channels, config.final)
