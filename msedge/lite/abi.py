@@ -31,10 +31,7 @@ _DTYPES.update({38: "uint16", 39: "uint32", 40: "uint64", 42: "float16", 43: "fl
 _FORMATS = {0: "NCHW", 1: "NHWC"}
 _COPY_FUNCTION = 2  # the std::function manager's "clone" operation
 
-_PREDICT = (
-    "_ZN9mindspore5Model7PredictERKSt6vectorINS_8MSTensorESaIS2_EEPS4_"
-    "RKSt8functionIFbS6_S6_RKNS_15MSCallBackParamEEESF_"
-)
+_PREDICT = "_ZN9mindspore5Model7PredictERKSt6vectorINS_8MSTensorESaIS2_EEPS4_RKSt8functionIFbS6_S6_RKNS_15MSCallBackParamEEESF_"
 _BUILD = "_ZN9mindspore5Model5BuildERKSt6vectorIcSaIcEENS_9ModelTypeERKSt10shared_ptrINS_7ContextEE"
 _CONVERT = "_ZN9mindspore9Converter7ConvertENS_9converter7FmkTypeERKSt6vectorIcSaIcEES7_S7_"
 
@@ -56,7 +53,7 @@ class _Shared(C.Structure):
 
 
 class _Control(C.Structure):
-    """A shared_ptr's control block; its counts never reach zero, so its (missing) virtual functions are not called."""
+    """A shared_ptr's control block; its counts never reach zero, so its missing virtual functions are not called."""
 
     _fields_ = [("vtable", C.c_void_p), ("uses", C.c_int), ("weak", C.c_int)]
 
@@ -109,12 +106,12 @@ class _Library:
         function.restype = returns
         return function(*arguments)
 
-    def status(self, what, name, *arguments):
+    def checked(self, name, *arguments):
         """Call a function that returns Status; raises LiteError with the status code unless it is success."""
         data = self.call(name, *arguments, returns=_Returned).words[0]
         code = C.c_uint32.from_address(data).value if data else 0
         if code:
-            raise LiteError("%s failed with status %#010x" % (what, code))  # noqa: UP031
+            raise LiteError("status %#010x" % code)  # noqa: UP031
 
     def new(self, constructor):
         """Construct an object; 256 bytes hold any of the classes used here."""
@@ -160,7 +157,7 @@ def convert(folder, source, output_stem, fmk, config_path="", fp16_weights=False
         library.call(set_config, converter, library.char_vector(config_path))
     paths = [library.char_vector(p) for p in (source, output_stem, "")]  # the last is Caffe's weight file
     started = time.perf_counter()
-    library.status("the conversion", _CONVERT, converter, C.c_uint32(_FMK[fmk]), *paths)
+    library.checked(_CONVERT, converter, C.c_uint32(_FMK[fmk]), *paths)
     return time.perf_counter() - started
 
 
@@ -174,8 +171,7 @@ class Model:
         self._add_cpu(context)
         self._model = library.new("_ZN9mindspore5ModelC1Ev")
         shared_context = library.keep(_Shared(C.addressof(context), library.control()))
-        library.status(
-            "loading the model",
+        library.checked(
             _BUILD,
             self._model,
             library.char_vector(path),
@@ -237,7 +233,7 @@ class Model:
         outputs = _Vector()
         arguments = [self._model, C.byref(self._inputs), C.byref(outputs), C.byref(before), C.byref(after)]
         started = time.perf_counter()
-        self._library.status("running the model", _PREDICT, *arguments)
+        self._library.checked(_PREDICT, *arguments)
         seconds = time.perf_counter() - started
         for tensor in outputs.items(16):
             emit(self._describe(tensor), self._bytes(tensor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from msedge.errors import ToolError, ToolFailed, ToolMissing, ToolTimeout
+from msedge.lite.logs import useful_lines
 
 START_TIMEOUT = 60.0
 LOG_LIMIT = 32 << 20
@@ -52,13 +54,15 @@ def describe_exit(code: int) -> str:
 class Process:
     """A program in its own process group and an empty working folder, with what it prints kept as its log.
 
-    Being in its own group it does not see the terminal's Ctrl-C; whoever waits here does, and ends it.
+    Being in its own group it does not see the terminal's Ctrl-C; whoever waits here does, and ends it. Should msedge be
+    killed, the lifeline (a pipe that only msedge's end keeps open) closes, and the kernel ends the group with SIGIO.
     """
 
     def __init__(self, command: Sequence[str], what: str, environment: Mapping[str, str], inherit: Sequence[int] = ()):
         self.what = what
         self._log = memory_file("msedge-log")
         self._folder = tempfile.TemporaryDirectory(prefix="msedge-lite-")
+        watched, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -67,13 +71,16 @@ class Process:
                 stderr=self._log,
                 env=dict(environment),
                 cwd=self._folder.name,
-                pass_fds=tuple(inherit),
+                pass_fds=(*inherit, watched),
                 start_new_session=True,
             )
+            fcntl.fcntl(watched, fcntl.F_SETOWN, -self._process.pid)
+            fcntl.fcntl(watched, fcntl.F_SETFL, fcntl.fcntl(watched, fcntl.F_GETFL) | os.O_ASYNC)
         except OSError as e:
-            os.close(self._log)
-            self._folder.cleanup()
+            self._release()
             raise ToolMissing(f"{what} cannot be started: {command[0]}: {e.strerror}") from e
+        finally:
+            os.close(watched)
 
     @property
     def pid(self) -> int:
@@ -93,11 +100,11 @@ class Process:
             self.kill()
             raise self.failure(f"printed more than {LOG_LIMIT >> 20} MB and was ended")
 
-    def failure(self, happened: str, error: type[ToolError] = ToolFailed) -> ToolError:
-        """An error that says what happened and the last useful lines of the log, and carries the whole log."""
+    def failure(self, happened: str, error: type[ToolError] = ToolFailed, details: str = "") -> ToolError:
+        """An error that says what happened and the useful lines of the log, and carries the whole log and `details`."""
         log = self.log()
-        last = last_useful_lines(log)
-        return error(f"{self.what} {happened}" + (f": {last}" if last else ""), log=log)
+        why = useful_lines(log)
+        return error(f"{self.what} {happened}" + (f": {why}" if why else ""), log=log + details)
 
     def wait(self, timeout: float) -> int:
         """Wait for the end; returns the return code. Raises ToolTimeout (the group is killed), ToolFailed (huge log)."""
@@ -122,10 +129,13 @@ class Process:
 
     def close(self) -> None:
         self.kill()
-        if self._log >= 0:
-            os.close(self._log)
-            self._log = -1
-            self._folder.cleanup()
+        self._release()
+
+    def _release(self) -> None:
+        for descriptor in {self._log, self._lifeline} - {-1}:
+            os.close(descriptor)
+        self._log = self._lifeline = -1
+        self._folder.cleanup()
 
 
 class Worker:
@@ -151,9 +161,8 @@ class Worker:
         self._peak_rss_mb = 0.0
         requests_out, self._requests = os.pipe()
         self._replies, replies_in = os.pipe()
-        lifeline_out, self._lifeline = os.pipe()
-        theirs = (requests_out, replies_in, self._tensors, lifeline_out)
-        self._ours = [self._requests, self._replies, self._tensors, self._lifeline]
+        theirs = (requests_out, replies_in, self._tensors)
+        self._ours = [self._requests, self._replies, self._tensors]
         arguments = [*command, str(_WORKER), backend, role, str(folder), *map(str, theirs)]
         started = time.perf_counter()
         try:
@@ -162,8 +171,8 @@ class Worker:
             self._close_descriptors()
             raise
         finally:
-            for descriptor in (requests_out, replies_in, lifeline_out):
-                os.close(descriptor)
+            os.close(requests_out)
+            os.close(replies_in)
         try:
             self.hello = self._answer(START_TIMEOUT)
         except BaseException:
@@ -182,7 +191,7 @@ class Worker:
         """Send a request and return the answer. Raises ToolFailed, ToolTimeout; the worker is then at its end, except
         where it answered that the request failed."""
         with self._lock:
-            if self._lifeline < 0:
+            if not self._ours:
                 raise ToolFailed(f"{self._process.what} has ended", "load the model again")
             try:
                 self._send(json.dumps({"op": op, **fields}).encode() + b"\n")
@@ -219,7 +228,7 @@ class Worker:
 
     def close(self) -> None:
         """End the worker (it has nothing to save); harmless when repeated."""
-        if self._lifeline < 0:
+        if not self._ours:
             return
         self._peak_rss_mb = self._read_peak_rss()
         self._process.close()
@@ -228,7 +237,7 @@ class Worker:
     @property
     def peak_rss_mb(self) -> float:
         """Peak resident memory in MB (of the last look where the worker has ended)."""
-        if self._lifeline >= 0:
+        if self._ours:
             self._peak_rss_mb = self._read_peak_rss()
         return self._peak_rss_mb
 
@@ -244,7 +253,6 @@ class Worker:
         for descriptor in self._ours:
             os.close(descriptor)
         self._ours = []
-        self._lifeline = -1
 
     def _send(self, data: bytes) -> None:
         try:
@@ -285,24 +293,6 @@ class Worker:
         except (ValueError, AttributeError, KeyError, TypeError):
             raise self._process.failure(f"spoke garbage: {line[:80]!r}") from None
         if not ok:
-            raise self._process.failure(f"failed: {answer.get('error')}", Refused)
+            error = str(answer.get("error")).strip()
+            raise self._process.failure(f"failed: {error.partition(chr(10))[0]}", Refused, error + "\n")
         return answer
-
-
-_GLOG = re.compile(
-    r"^\[(WARNING|ERROR|INFO|DEBUG|CRITICAL|EXCEPTION)\]\s*(?:\w+\([^)]*\):[\d\-:.]+\s*)?(?:\[[^\]]*\]\s*)?"
-)
-
-
-def last_useful_lines(log: str, count: int = 3) -> str:
-    """The last lines of a log that say something, on one line: errors where there are any, without time stamps."""
-    errors, others = [], []
-    for line in log.splitlines():
-        prefix = _GLOG.match(line)
-        text = (line[prefix.end() :] if prefix else line).strip()
-        if not text or text.startswith("CONVERT RESULT") or (prefix and prefix[1] in ("WARNING", "INFO", "DEBUG")):
-            continue
-        target = errors if prefix or re.search(r"error|fail|exception|abort|terminate|fault", text, re.I) else others
-        if text not in target:
-            target.append(text)
-    return " | ".join(text[:200] for text in (errors or others)[-count:])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from msedge.errors import ArtifactError, ModelError, ToolFailed, ToolMissing
-from msedge.lite.client import Refused, Worker
+from msedge.lite.client import Worker
 from msedge.lite.protocol import NodeTrace, TensorInfo
 
 LOAD_TIMEOUT = 120.0
@@ -35,9 +35,6 @@ class WorkerSession:
         try:
             self._worker = start_worker()
             loaded = self._worker.call("load", LOAD_TIMEOUT, path=str(model.resolve()), threads=threads)
-        except Refused as e:
-            self.close()
-            raise ToolFailed(f"MindSpore Lite cannot load {model}: {e.message}", log=e.log) from None
         except BaseException:
             self.close()
             raise
@@ -74,9 +71,7 @@ class WorkerSession:
         batches = self._batches(x_nchw)
         if len(batches) != 1:
             raise ModelError(f"trace takes one batch of {self._batch_size()} image(s), not {len(x_nchw)}")
-        answer = self._worker.call(
-            "trace", PREDICT_TIMEOUT, inputs=self._worker.put(batches), keep_outputs=keep_outputs
-        )
+        answer = self._worker.call("trace", PREDICT_TIMEOUT, inputs=self._worker.put(batches), keep_outputs=keep_outputs)
         return [
             NodeTrace(n["name"], n["type"], n["seconds"] * 1e3, tuple(self._worker.get(o) for o in n["outputs"]))
             for n in answer["nodes"]
@@ -89,9 +84,7 @@ class WorkerSession:
     def __enter__(self) -> WorkerSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self.close()
 
     def _batch_size(self) -> int:

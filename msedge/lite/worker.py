@@ -1,9 +1,9 @@
 """The process that hosts one MindSpore Lite library.
 
-    python worker.py BACKEND ROLE FOLDER REQUESTS REPLIES TENSORS LIFELINE
+    python worker.py BACKEND ROLE FOLDER REQUESTS REPLIES TENSORS
 
 BACKEND is `abi` (FOLDER holds the shared libraries) or `pyworker` (this interpreter can import `mindspore_lite`). ROLE
-is `convert` or `run`, never both: the two libraries abort in one process. The last four are inherited descriptors.
+is `convert` or `run`, never both: the two libraries abort in one process. The last three are inherited descriptors.
 
 One JSON object a line: requests `{"op": ...}` come in, each gets one reply, `{"ok": true, ...}` or
 `{"ok": false, "error": ...}`. Tensors lie in the TENSORS file: `[offset, bytes]` in a request, a description with
@@ -13,21 +13,9 @@ Standard library only, any Python from 3.7; it never imports msedge.
 """
 
 import ctypes
-import fcntl
 import json
 import os
-import select
 import sys
-
-
-def die_with_parent(lifeline):
-    """Let the kernel end this process group when the parent's end of the pipe closes, even amid a long C++ call."""
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(lifeline, 0)  # 0 still reports a hang-up: the parent may have died before we came here
-    if poll.poll(0):
-        os._exit(1)
 
 
 class Tensors:
@@ -121,8 +109,7 @@ def serve(backend, role, folder, requests, replies, tensors):
 
 def main():
     backend_name, role, folder = sys.argv[1:4]
-    requests, replies, tensors, lifeline = (int(a) for a in sys.argv[4:8])
-    die_with_parent(lifeline)
+    requests, replies, tensors = (int(a) for a in sys.argv[4:7])
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is a third of the start)
     sys.path[:] = [here] + [p for p in sys.path if p != here]
     backend = __import__(backend_name)
