@@ -78,9 +78,7 @@ class TrainBatches:
         indices = order[step * self.batch_size : (step + 1) * self.batch_size]
         pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         for row, i in enumerate(indices):
-            pixels[row] = augment(
-                self._store[i], self.size, self.augment, generator(self.seed, "augment", view, int(i))
-            )
+            pixels[row] = augment(self._store[i], self.size, self.augment, generator(self.seed, "augment", view, int(i)))
         images = self.preprocess.normalize(pixels)
         targets = one_hot(self.samples.labels[indices], len(self.samples.classes))
         images, targets = mix(images, targets, self.augment, generator(self.seed, "mix", view, step))

@@ -162,9 +162,7 @@ def load_eval(
     names = class_names(base, at_least=1)
     if classes is not None:
         if strange := [name for name in names if name not in classes]:
-            raise DataError(
-                f"{base / strange[0]}: '{strange[0]}' is no class of the model", suggest(strange[0], classes)
-            )
+            raise DataError(f"{base / strange[0]}: '{strange[0]}' is no class of the model", suggest(strange[0], classes))
         names = tuple(classes)
     samples = _collect(folder, "val", base, names, may_miss=classes is not None)
     return samples if limit is None else samples.take_balanced(limit, seed)

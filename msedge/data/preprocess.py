@@ -35,9 +35,7 @@ class Preprocess:
     """`mean` and `std` are on the 0..1 scale, in the tensor's channel order. Raises DataError for impossible values."""
 
     size: int  # pixels; the tensor is size x size
-    resize: str = (
-        "crop"  # crop: shorter side to round(size / crop_pct), then the centre; squash: straight to size x size
-    )
+    resize: str = "crop"  # crop: shorter side to round(size / crop_pct), then the centre; squash: straight to size x size
     crop_pct: float = 1.0
     interpolation: str = "bilinear"  # bilinear, bicubic, area (OpenCV's; without antialiasing except area)
     channel_order: str = "RGB"  # or BGR
