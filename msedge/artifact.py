@@ -139,9 +139,7 @@ def write_manifest(
     """Write `folder/manifest.json`: kind, files with sha256 and size, parents (name to sha256), tool versions."""
     manifest = {
         "kind": kind,
-        "files": {
-            name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size} for name in files
-        },
+        "files": {name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size} for name in files},
         "parents": parents or {},
         "recipe_sha256": recipe_sha256,
         "tools": tool_versions(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
 
 _noise_filtered = False
@@ -49,3 +51,19 @@ def load_mindspore() -> ModuleType:
         import mindspore
     _drop_cell_destructor_noise()
     return mindspore
+
+
+@contextlib.contextmanager
+def graph_mode() -> Iterator[None]:
+    """Compile every cell called inside; the caller's mode comes back afterwards.
+
+    Not `ms.jit`: a function compiled by it keeps the parameter values of its first call, and does not see what
+    `Parameter.set_data` brings later.
+    """
+    ms = load_mindspore()
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)

@@ -45,7 +45,5 @@ def train(recipe, out, overrides, data, resume, only, print_recipe, as_json):
     if as_json:
         emit_json(done.to_dict())
         return
-    rows = [
-        [f["folder"], f["model"], f"{f['val_accuracy']:.1%}", f["val_images"], f["best_epoch"]] for f in done.folders
-    ]
+    rows = [[f["folder"], f["model"], f"{f['val_accuracy']:.1%}", f["val_images"], f["best_epoch"]] for f in done.folders]
     print_table("Trained", ["folder", "model", "val accuracy", "images", "best epoch"], rows)

@@ -14,14 +14,13 @@ from mindspore import Tensor, nn  # noqa: E402
 
 
 class Evaluator(nn.Cell):
-    """Runs `model` in inference mode as a compiled graph."""
+    """Runs `model` in inference mode; call it inside `graph_mode()`."""
 
     def __init__(self, model: nn.Cell):
         super().__init__()
         self.model = model
         self.set_train(False)
 
-    @ms.jit
     def construct(self, images):
         return self.model(images)
 
@@ -30,10 +29,9 @@ class Evaluator(nn.Cell):
         return self(Tensor(images)).asnumpy()
 
     def accuracy(self, batches: Iterable) -> float:
-        """Top-1 accuracy over (images, labels) pairs; padded images beyond len(labels) do not count."""
+        """Top-1 accuracy over (images, labels, valid) batches; only the first `valid` rows of each count."""
         right = total = 0
-        for images, labels in batches:
-            logits = self.logits(images)[: len(labels)]
-            right += int((logits.argmax(1) == labels).sum())
-            total += len(labels)
+        for images, labels, valid in batches:
+            right += int((self.logits(images).argmax(1) == labels)[:valid].sum())
+            total += valid
         return right / total

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from msedge.data import Batch, EvalBatches, TrainBatches
+from msedge.data.batches import Batch, EvalBatches, TrainBatches
+from msedge.data.randomness import generator
 from msedge.errors import CheckFailed
 from msedge.mindspore_setup import load_mindspore
-from msedge.models import build, drop_path_sites, save_checkpoint
+from msedge.models import build, drop_path_sites, save_checkpoint, state
 from msedge.models.spec import ModelSpec
 from msedge.recipe import TrainConfig
 from msedge.training.evaluate import Evaluator
@@ -50,17 +51,19 @@ class Fitting:
     extra: Callable[[int, int, Batch], tuple[np.ndarray, ...]] = lambda epoch, step, batch: ()
 
     def __post_init__(self):
-        projections = [p for p in getattr(self.task, "project", nn.CellList()).get_parameters()]
-        trained = [p for p in self.model.get_parameters() if p.requires_grad] + projections
+        projections = list(getattr(self.task, "project", nn.CellList()).get_parameters())
+        own = list(state(self.model).values())
+        trained = [p for p in own if p.requires_grad] + projections
         self.step = TrainStep(self.task, trained, self.config)
         self.shadow = build(self.spec)
-        self.average = Average(self.model, self.shadow, self.config.ema) if self.config.ema else None
+        averaged = list(state(self.shadow).values())
+        self.average = Average(own, averaged, self.config.ema) if self.config.ema else None
         self.evaluator = Evaluator(self.shadow)
         self.sites = drop_path_sites(self.model)
         self.state = RunState(
             {
-                "model": list(self.model.get_parameters()),
-                "average": list(self.shadow.get_parameters()) if self.average else [],
+                "model": own,
+                "average": averaged if self.average else [],
                 "moment": self.step.state(),
                 "project": projections,
             }
@@ -118,7 +121,7 @@ class Fitting:
     def _train_on(self, batch: Batch, step: int) -> float:
         p = self.progress
         for i, site in enumerate(self.sites):
-            site.refresh(np.random.Generator(np.random.Philox(key=[self.seed, step * 1024 + i])), len(batch.images))
+            site.refresh(generator(self.seed, "drop_path", step, i), len(batch.images))
         extra = self.extra(p.epoch, p.step_in_epoch, batch)
         lr = learning_rate(self.config, step, self.train.steps_per_epoch)
         parts, logits = self.step.run(lr, step, batch.images, batch.targets, *extra)
@@ -162,5 +165,5 @@ class Fitting:
 
 
 def copy_parameters(source: nn.Cell, target: nn.Cell) -> None:
-    for s, t in zip(source.get_parameters(), target.get_parameters(), strict=True):
+    for s, t in zip(state(source).values(), state(target).values(), strict=True):
         t.set_data(ms.Tensor(s.asnumpy()))

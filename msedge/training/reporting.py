@@ -43,9 +43,7 @@ class Reporter:
         self.rate = images_per_s if not self.rate else 0.9 * self.rate + 0.1 * images_per_s
         info = f"loss {loss:.3f}  acc {accuracy:.1%}  {self.rate:.0f} img/s  {self._left(epoch, step)} left"
         if self.bars:
-            self.bars.update(
-                self.task, completed=step, description=f"{self.label} epoch {epoch}/{self.epochs}", info=info
-            )
+            self.bars.update(self.task, completed=step, description=f"{self.label} epoch {epoch}/{self.epochs}", info=info)
         elif time.monotonic() - self.last_line >= self.LINE_EVERY:
             self.last_line = time.monotonic()
             self.say(f"{self.label} epoch {epoch}/{self.epochs} step {step}/{self.steps}  {info}")

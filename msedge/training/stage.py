@@ -6,11 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from msedge.data import EvalBatches, Samples, TrainBatches, load_samples, scan
+from msedge.data.batches import EvalBatches, TrainBatches
+from msedge.data.folder import Samples, load_samples
 from msedge.data.preprocess import Preprocess
+from msedge.data.scan import scan
 from msedge.errors import UserError
-from msedge.mindspore_setup import load_mindspore
-from msedge.models import build, describe, load_weights
+from msedge.mindspore_setup import graph_mode, load_mindspore
+from msedge.models import create_model, load_weights, spec_of
 from msedge.models.spec import ModelSpec
 from msedge.recipe import ModelConfig, Recipe, load_recipe
 from msedge.training.folder import close_folder, finished, open_folder, result
@@ -34,9 +36,7 @@ class TrainResult:
         return {"folders": list(self.folders)}
 
 
-def train(
-    recipe: Recipe | str | Path, out: str | Path, *, resume: bool = False, only: str | None = None
-) -> TrainResult:
+def train(recipe: Recipe | str | Path, out: str | Path, *, resume: bool = False, only: str | None = None) -> TrainResult:
     """Train what the recipe describes; checkpoint folders come to `out`, or `out/teacher` and `out/student`.
 
     `only` is "teacher" or "student" to train one of the two (the student then needs a finished `out/teacher`).
@@ -45,7 +45,7 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, graph_mode():
         if recipe.teacher is None:
             return TrainResult((_train_one(recipe, out, "model", resume, stop),))
         done = []
@@ -88,7 +88,7 @@ def _train_one(
 ) -> dict:
     ms.set_seed(recipe.seed)
     train_set, val_set = load_data(recipe, Reporter(label, 0, 0).say)
-    model, spec = make_model(recipe.model, train_set.classes)
+    model, spec = make_model(recipe.model, train_set.classes, recipe.seed)
     if reuse and finished(out):
         resume = True
     on = open_folder(out, recipe, spec, resume=resume)
@@ -137,16 +137,13 @@ def load_data(recipe: Recipe, say) -> tuple[Samples, Samples]:
     return sets[0], sets[1]
 
 
-def make_model(config: ModelConfig, classes: tuple[str, ...]):
+def make_model(config: ModelConfig, classes: tuple[str, ...], seed: int):
     """The cell and its spec for these classes, with the weights that the recipe names."""
-    spec = describe(
-        config.name, num_classes=len(classes), image_size=config.image_size, classes=classes, **config.config
-    )
-    model = build(spec)
+    model = create_model(config.name, len(classes), config.image_size, seed=seed, **config.config)
     if config.weights:
         for notice in load_weights(model, config.weights).notices:
             Reporter("weights", 0, 0).say(notice)
-    return model, spec
+    return model, spec_of(model, classes)
 
 
 def _fitting(
@@ -191,15 +188,11 @@ def _distillation(recipe: Recipe, model, own: Preprocess, teacher: Teacher, stre
     import numpy as np
 
     probe = np.zeros((1, 3, own.size, own.size), np.float32)
-    shapes = MapShapes(
-        model.taps(ms.Tensor(probe)), teacher.cell.taps(ms.Tensor(adapt(probe, own, teacher.preprocess)))
-    )
+    shapes = MapShapes(model.taps(ms.Tensor(probe)), teacher.cell.taps(ms.Tensor(adapt(probe, own, teacher.preprocess))))
     for wanted, pairs, what in (
         (d.feature, shapes.features, "features"),
         (d.attention, shapes.attention, "attention maps"),
     ):
         if wanted and not pairs:
-            raise UserError(
-                f"teacher and student have no {what} of comparable size", f"set distill.{what.split()[0][:7]} to 0"
-            )
+            raise UserError(f"teacher and student have no {what} of comparable size", f"set distill.{what.split()[0][:7]} to 0")
     return DistillMaps(model, teacher.cell, d, smoothing, shapes), teacher_images(teacher, own)

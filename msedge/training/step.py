@@ -1,4 +1,4 @@
-"""One training step as one compiled graph: forward, gradients, clipping, AdamW, running average of the weights."""
+"""One training step as one graph: forward, gradients, clipping, AdamW. Call the cells inside `graph_mode()`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 
 def decays(parameter: Parameter) -> bool:
     """Weight decay is for matrices and kernels; not for biases, norms and position tables."""
-    return (
-        parameter.ndim > 1 and "relative_position_bias" not in parameter.name and "attention_bias" not in parameter.name
-    )
+    return parameter.ndim > 1 and "relative_position_bias" not in parameter.name and "attention_bias" not in parameter.name
 
 
 class TrainStep(nn.Cell):
@@ -47,7 +45,6 @@ class TrainStep(nn.Cell):
     def state(self) -> list[Parameter]:
         return [*self.first, *self.second]
 
-    @ms.jit
     def construct(self, rates, *batch):
         (_, parts, logits), grads = self.gradients(*batch)
         lr, power1, power2 = rates[0], rates[1], rates[2]
@@ -73,15 +70,14 @@ class TrainStep(nn.Cell):
 
 
 class Average(nn.Cell):
-    """Running average of every parameter and statistic of `model` into `shadow` (a cell of the same spec)."""
+    """Running average of the parameters and statistics `source` into `target`."""
 
-    def __init__(self, model: nn.Cell, shadow: nn.Cell, decay: float):
+    def __init__(self, source: list[Parameter], target: list[Parameter], decay: float):
         super().__init__()
-        self.source = ParameterTuple(model.get_parameters())
-        self.target = ParameterTuple(shadow.get_parameters())
+        self.source = ParameterTuple(source)
+        self.target = ParameterTuple(target)
         self.decay = decay
 
-    @ms.jit
     def construct(self, keep):
         for i in range(len(self.source)):
             s, t = self.source[i], self.target[i]

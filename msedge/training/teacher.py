@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from msedge.artifact import sha256_file
+from msedge.data.opencv import cv2
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, ModelError
 from msedge.models import load_checkpoint_folder
@@ -75,9 +75,7 @@ class OnnxTeacher:
         padding = -len(images) % size
         if padding:
             images = np.concatenate([images, images[:1].repeat(padding, 0)])
-        parts = [
-            self._session.run(None, {self._input.name: images[i : i + size]})[0] for i in range(0, len(images), size)
-        ]
+        parts = [self._session.run(None, {self._input.name: images[i : i + size]})[0] for i in range(0, len(images), size)]
         return np.concatenate(parts)[: len(images) - padding].astype(np.float32)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from msedge.artifact import atomic_path, cache_dir, sha256_bytes
-from msedge.data import Batch
+from msedge.data.batches import Batch
 from msedge.data.preprocess import Preprocess
 from msedge.training.teacher import Teacher, adapt
 
@@ -23,9 +23,7 @@ class TeacherLogits:
     An epoch's file is written once all its steps have been computed in one go; `computed` counts teacher passes.
     """
 
-    def __init__(
-        self, teacher: Teacher, own: Preprocess, stream_key: str, steps: int, *, views: int = 0, keep: bool = True
-    ):
+    def __init__(self, teacher: Teacher, own: Preprocess, stream_key: str, steps: int, *, views: int = 0, keep: bool = True):
         self.teacher, self.own, self.steps, self.views = teacher, own, steps, views
         key = sha256_bytes(f"{teacher.sha256} {stream_key} {teacher.preprocess.to_dict()}".encode())
         self.folder = cache_dir() / "teacher" / key[:32] if keep else None
