@@ -40,18 +40,18 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def print_table(title: str, columns: list[str], rows: Iterable[Iterable[Any]], *, to_stdout: bool = True) -> None:
-    """A table on stdout: the answer of a command that was not asked for JSON."""
+def print_table(title: str, columns: list[str], rows: Iterable[Iterable[Any]], *, left: int = 1) -> None:
+    """A table on stdout: the answer of a command that was not asked for JSON. The first `left` columns hold text."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold", show_header=any(columns))
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     wide = None if sys.stdout.isatty() else 120
-    Console(stderr=not to_stdout, highlight=False, width=wide).print(table)
+    Console(highlight=False, width=wide).print(table)
 
 
 class _PlainProgress:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from msedge.converter import ini
 from msedge.errors import UserError
+from msedge.packaged import asset_folder
 from msedge.recipe import suggest
 
 _KEYS = ("name", "about", "machines", "save_type", "modes", "notes", "verified", "sources")
@@ -37,7 +37,7 @@ class Profile:
 
 
 def profile_names() -> list[str]:
-    return sorted(p.stem for p in _folder().iterdir() if p.suffix == ".yaml")
+    return sorted(p.stem for p in asset_folder("converters").iterdir() if p.suffix == ".yaml")
 
 
 def load_profile(target: str) -> Profile:
@@ -50,7 +50,7 @@ def load_profile(target: str) -> Profile:
         target = "cpu-arm64" if platform.machine().lower() in ("aarch64", "arm64") else "cpu-x86"
     if target not in names:
         raise UserError(f"there is no target '{target}'", suggest(target, ["cpu", *names]))
-    return read_profile(_folder() / f"{target}.yaml")
+    return read_profile(asset_folder("converters") / f"{target}.yaml")
 
 
 def read_profile(path: Path) -> Profile:
@@ -92,11 +92,3 @@ def _keys(where: str, raw: Any, wanted: tuple[str, ...]) -> None:
     for key in wanted:
         if key not in raw:
             raise UserError(f"{where}: '{key}' is missing")
-
-
-def _folder() -> Path:
-    """The profiles that were installed with the package, or those of the checkout."""
-    checkout = Path(__file__).resolve().parents[2] / "converters"
-    if checkout.is_dir():
-        return checkout
-    return Path(str(resources.files("msedge.assets.converters")))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from msedge.errors import ModelError
-from msedge.mindspore_setup import load_mindspore
+from msedge.mindspore_setup import graph_mode, load_mindspore
+from msedge.models import load_checkpoint_folder
 from msedge.runtime.base import Runner
 
 _BATCH = 32  # each batch size costs a compilation: single images run with 1, all else with this
@@ -22,16 +23,9 @@ class MindSporeRunner(Runner):
     runtime = "mindspore"
 
     def __init__(self, file: Path, threads: int):
-        ms = load_mindspore()
-        from msedge.models import load_checkpoint_folder
-
-        cell, spec = load_checkpoint_folder(file.parent, file.name)
+        self._tensor = load_mindspore().Tensor
+        self._cell, spec = load_checkpoint_folder(file.parent, file.name)
         super().__init__(file, spec, threads)
-        ms.set_context(mode=ms.GRAPH_MODE, device_target=_device(ms))
-        cell.set_train(False)
-        cell.set_grad(False)
-        self._tensor = ms.Tensor
-        self._cell = cell
         self.input_shape = (0, 3, spec.image_size, spec.image_size)
 
     @property
@@ -42,12 +36,8 @@ class MindSporeRunner(Runner):
         taken = len(x)
         if 1 < taken < _BATCH:
             x = np.concatenate([x, np.repeat(x[-1:], _BATCH - taken, axis=0)])
-        out = self._cell(self._tensor(x))
-        logits = out[0] if isinstance(out, tuple) else out
+        with graph_mode():
+            logits = self._cell(self._tensor(x)).asnumpy()
         if logits.ndim != 2:
             raise ModelError(f"{self.name} gives {list(logits.shape)}, not logits [N, classes]")
-        return logits.asnumpy()[:taken]
-
-
-def _device(ms) -> str:
-    return ms.get_context("device_target") or "CPU"
+        return logits[:taken]

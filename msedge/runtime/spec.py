@@ -35,13 +35,9 @@ def spec_of(located: Located) -> ModelSpec | None:
 
 
 def _from_metadata(file: Path) -> ModelSpec | None:
-    import onnx
+    from msedge.runtime.onnx_graph import load_graph
 
-    try:
-        model = onnx.load(str(file), load_external_data=False)
-    except Exception as e:  # protobuf's DecodeError is no public name of onnx
-        raise ArtifactError(f"{file} is not an ONNX file: {e}", "the file may be damaged or cut off: write it again") from None
-    text = next((p.value for p in model.metadata_props if p.key == ONNX_KEY), None)
+    text = next((p.value for p in load_graph(file).metadata_props if p.key == ONNX_KEY), None)
     if text is None:
         return None
     from msedge.models import ModelSpec

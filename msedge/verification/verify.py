@@ -100,7 +100,7 @@ def _verify(a, b, data, limit, thresholds, say, progress) -> VerifyReport:
         say(f"{len(skipped)} of {len(images)} images cannot be read and are left out, the first: {skipped[0]}")
     if outputs_a.shape != outputs_b.shape:
         raise ModelError(
-            f"{a.name} gives {list(outputs_a.shape[1:])} numbers for an image, {b.name} {list(outputs_b.shape[1:])}",
+            f"{a.name} has {_shape_text(outputs_a)} outputs, {b.name} has {_shape_text(outputs_b)}",
             "only models of the same classes can be compared",
         )
     labels = _usable_labels(images, outputs_a, a, b, say)
@@ -140,6 +140,10 @@ def _usable_labels(images: ImageSet, outputs: np.ndarray, a: Runner, b: Runner, 
         )
         return None
     return images.labels
+
+
+def _shape_text(outputs: np.ndarray) -> str:
+    return " x ".join(map(str, outputs.shape[1:]))
 
 
 def _classes(runner: Runner) -> tuple[str, ...] | None:

@@ -1,0 +1,70 @@
+"""The process that one model is timed in: JSON lines on two descriptors, given as arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msedge.errors import MsedgeError
+from msedge.runtime import Runner, open_runner
+from msedge.runtime.preparation import preprocess_for
+
+
+def sample_input(runner: Runner, image: str | None) -> np.ndarray:
+    """float32 [batch, 3, H, W]: the prepared image, or seeded noise as normalised pixels have it."""
+    batch = runner.input_shape[0] or 1
+    if image:
+        return np.repeat(preprocess_for(runner).batch([Path(image)]), batch, axis=0)
+    _, channels, height, width = runner.input_shape
+    shape = (batch, channels or 3, height or 224, width or 224)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def facts(runner: Runner) -> dict[str, Any]:
+    """What stands in a row of the table besides the times."""
+    params = macs = None
+    if runner.runtime == "mindspore":
+        from msedge.models import build, count_macs, count_params
+
+        cell = build(runner.spec)
+        params, macs = count_params(cell), count_macs(cell)
+    elif runner.runtime in ("onnxruntime", "openvino"):
+        from msedge.runtime import onnx_graph
+
+        model = onnx_graph.load_graph(runner.file)
+        params, macs = onnx_graph.count_params(model), onnx_graph.count_macs(model)
+    return {"size_bytes": runner.size_bytes, "params": params, "macs": macs}
+
+
+def serve(requests, answers) -> None:
+    runner = x = None
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if request["op"] == "open":
+                runner = open_runner(request["path"], threads=request["threads"], runtime=request["runtime"])
+                x = sample_input(runner, request["image"])
+                runner.predict(x)
+                answer = {}
+            elif request["op"] == "run":
+                answer = {"ms": [runner.timed(x)[1] for _ in range(request["times"])]}
+            else:
+                # The peak is read first: counting builds things that running does not need.
+                answer = {"peak_rss_mb": runner.peak_rss_mb, **facts(runner)}
+        except MsedgeError as e:
+            answer = {"error": type(e).__name__, "message": e.message, "hint": e.hint}
+        except Exception as e:
+            answer = {"error": "ToolFailed", "message": f"{type(e).__name__}: {e}", "hint": ""}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    with os.fdopen(int(sys.argv[1])) as incoming, os.fdopen(int(sys.argv[2]), "w") as outgoing:
+        serve(incoming, outgoing)
+    os._exit(0)

@@ -1,0 +1,76 @@
+"""What a conversion says of itself: `parity.json` and one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msedge.converter.modes import LABELS
+from msedge.converter.parity import Parity
+from msedge.verification import Thresholds
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """`reasons` says which thresholds do not hold; `seconds` is the converter's own time without the worker's start."""
+
+    out: Path
+    quant: str
+    target: str
+    fmk: str
+    parity: Parity
+    thresholds: Thresholds
+    reasons: tuple[str, ...]
+    size_bytes: int
+    params: int | None
+    macs: int | None
+    quantised_nodes: int
+    calibration_images: int
+    seconds: float
+    worker_start_seconds: float
+    toolchain: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    @property
+    def model(self) -> Path:
+        return self.out / "model.ms"
+
+    def verdict(self) -> str:
+        """One line for people."""
+        c = self.parity.comparison
+        text = f"model.ms: {LABELS[self.quant]}, {self.size_bytes / 1e6:.2f} MB"
+        text += f", cosine {_cosine(c.cosine_mean)} mean / {_cosine(c.cosine_min)} min"
+        if self.parity.images:
+            text += f", top-1 agreement {100 * c.agreement:.1f} %"
+        return f"{text} on {self.parity.on}: " + ("passed" if self.passed else f"FAILED: {'; '.join(self.reasons)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "quant": self.quant,
+            "target": self.target,
+            "fmk": self.fmk,
+            **self.parity.to_dict(),
+            "gate": self.thresholds.to_dict(),
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "size_bytes": self.size_bytes,
+            "params": self.params,
+            "macs": self.macs,
+            "quantised_nodes": self.quantised_nodes,
+            "calibration_images": self.calibration_images,
+            "convert_seconds": round(self.seconds, 3),
+            "worker_start_seconds": round(self.worker_start_seconds, 3),
+            "toolchain": self.toolchain,
+        }
+
+
+def _cosine(value: float) -> str:
+    """Four digits, and as many more as it takes not to round a difference away."""
+    digits = 4
+    while digits < 8 and value < 1 and float(f"{value:.{digits}f}") == 1:
+        digits += 1
+    return f"{value:.{digits}f}"
