@@ -7,6 +7,7 @@ from types import TracebackType
 
 import numpy as np
 
+from msedge.lite.ms_file import MsModel, MsNode, MsTensor, QuantParam, read_ms, summary
 from msedge.lite.protocol import (
     ConvertOutcome,
     ConvertRequest,
@@ -22,12 +23,18 @@ __all__ = [
     "ConvertOutcome",
     "ConvertRequest",
     "LiteModel",
+    "MsModel",
+    "MsNode",
+    "MsTensor",
     "NodeTrace",
+    "QuantParam",
     "Session",
     "TensorInfo",
     "Toolchain",
     "ToolchainInfo",
     "find_toolchain",
+    "read_ms",
+    "summary",
 ]
 
 
