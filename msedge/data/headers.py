@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
+_PNG_COLOR_TYPES = {3: "palette", 4: "alpha", 6: "alpha"}
 _JPEG_NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _FTYP_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF", b"avis": "AVIF"}
@@ -24,6 +25,7 @@ class Header:
     width: int = 0  # pixels, as stored; 0 where the walk does not tell
     height: int = 0
     problem: str = ""
+    trait: str = ""  # what is unusual and taken care of: CMYK, 16 bits, palette, alpha
 
 
 def read_header(data: bytes) -> Header:
@@ -61,6 +63,7 @@ def _what_else(data: bytes) -> str:
 
 def _jpeg(data: bytes) -> Header:
     width = height = 0
+    trait = ""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -75,12 +78,14 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xD9:
             return Header("JPEG", width, height, "the JPEG holds no image data")
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in _JPEG_FRAMES and at + 9 <= len(data):
+        if marker in _JPEG_FRAMES and at + 10 <= len(data):
             height, width = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (5, 7))
+            trait = "CMYK" if data[at + 9 : at + 10] == b"\x04" else ""
         at += 2 + length
         if marker == 0xDA:
             whole = data.find(b"\xff\xd9", at) >= 0
-            return Header("JPEG", width, height, "" if whole else "the file is cut off (no end-of-image marker)")
+            problem = "" if whole else "the file is cut off (no end-of-image marker)"
+            return Header("JPEG", width, height, problem, trait)
     return Header("JPEG", width, height, "the file is cut off (before the image data)")
 
 
@@ -94,6 +99,7 @@ def _png_chunks(data: bytes):
 
 def _png(data: bytes) -> Header:
     width = height = 0
+    trait = ""
     for kind, chunk, whole in _png_chunks(data):
         if not whole:
             break
@@ -101,8 +107,9 @@ def _png(data: bytes) -> Header:
             return Header("PNG", width, height, f"the PNG is damaged (wrong checksum of {kind.decode()})")
         if kind == b"IHDR" and len(chunk) == 25:
             width, height = int.from_bytes(chunk[8:12], "big"), int.from_bytes(chunk[12:16], "big")
+            trait = "16 bits" if chunk[16] == 16 else _PNG_COLOR_TYPES.get(chunk[17], "")
         if kind == b"IEND":
-            return Header("PNG", width, height)
+            return Header("PNG", width, height, trait=trait)
     return Header("PNG", width, height, "the file is cut off (no IEND)")
 
 

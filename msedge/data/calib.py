@@ -1,0 +1,108 @@
+"""Calibration sets for post-training quantisation: which images, and the files that the converter reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msedge.artifact import make_dir, sha256_file, writing
+from msedge.data.folder import Samples, class_names, load_flat, load_samples, resolve_root, split_folders
+from msedge.data.images import SUFFIXES, read_image
+from msedge.data.preprocess import Preprocess
+from msedge.errors import DataError
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """A folder of .bin files, each one image as float32 NHWC [1, size, size, 3] in C order."""
+
+    folder: Path
+    sources: tuple[Path, ...]  # the image of each file, in the order of the file names
+    preprocess: Preprocess
+
+    def to_dict(self) -> dict[str, Any]:
+        """What to keep in a manifest: the images with their hashes, and how they were prepared."""
+        return {
+            "images": [{"file": str(p), "sha256": sha256_file(p)} for p in self.sources],
+            "preprocess": self.preprocess.to_dict(),
+            "layout": "NHWC",
+            "dtype": "float32",
+        }
+
+
+def choose_calibration(root_or_samples: Path | str | Samples, n: int = 128, seed: int = 0) -> list[Path]:
+    """At most `n` readable images, even over the classes and chosen by `seed`.
+
+    Takes samples, an image folder as `load_samples` does (its train split), or a folder of unlabelled images. Damaged
+    images are passed over. Raises DataError where no readable image is left.
+    """
+    if n < 1:
+        raise DataError(f"{n} calibration images are too few", "128 is a good number")
+    samples = root_or_samples if isinstance(root_or_samples, Samples) else _samples(root_or_samples)
+    rng = np.random.default_rng((seed, 0x63616C))
+    queues = [list(rng.permutation(np.flatnonzero(samples.labels == k))) for k in range(len(samples.classes))]
+    chosen: list[Path] = []
+    while len(chosen) < n and any(queues):
+        for queue in queues:
+            while queue and len(chosen) < n:
+                path = samples.paths[queue.pop()]
+                if _readable(path):
+                    chosen.append(path)
+                    break
+    if not chosen:
+        raise DataError(f"{samples.root}: no readable image to calibrate with", "give a folder with JPEG or PNG images")
+    return chosen
+
+
+def _samples(root: Path | str) -> Samples:
+    folder = resolve_root(root)
+    train, val = split_folders(folder)
+    if train and val:
+        return load_samples(folder, "train")
+    base = train or val or folder
+    if any(p.suffix.lower() in SUFFIXES for p in base.iterdir()) or not any(p.is_dir() for p in base.iterdir()):
+        files = load_flat(base)
+        return Samples(folder, "all", tuple(files), np.zeros(len(files), np.int32), ("",))
+    names = class_names(base, at_least=1)
+    files = load_flat(base)
+    labels = np.array([names.index(p.relative_to(base).parts[0]) for p in files], np.int32)
+    return Samples(folder, "all", tuple(files), labels, names)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        read_image(path)
+    except DataError:
+        return False
+    return True
+
+
+def write_calib_bins(paths: Sequence[Path], preprocess: Preprocess, out_dir: Path) -> CalibrationSet:
+    """Write each image as a .bin file (float32 NHWC, which the converter's FULL_QUANT needs) into the new folder.
+
+    The folder holds nothing else, since the converter reads every file in it. Raises DataError for no images, an
+    unreadable one, or a folder with files in it; ArtifactError where the disk refuses.
+    """
+    if not paths:
+        raise DataError("no images to calibrate with", "give a folder with JPEG or PNG images")
+    make_dir(out_dir)
+    if any(out_dir.iterdir()):
+        raise DataError(f"{out_dir} is not empty", "the converter would read every file in it: choose a new folder")
+    for i, path in enumerate(paths):
+        tensor = preprocess(read_image(path)).transpose(1, 2, 0)
+        with writing(out_dir):
+            (out_dir / f"{i:06d}.bin").write_bytes(np.ascontiguousarray(tensor, np.float32).tobytes())
+    return CalibrationSet(out_dir, tuple(paths), preprocess)
+
+
+def calibration_key(calibration: CalibrationSet) -> str:
+    """sha256 of the images and the preprocessing: equal keys give equal .bin files."""
+    document = calibration.to_dict()
+    document["images"] = [image["sha256"] for image in document["images"]]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
