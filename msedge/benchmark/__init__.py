@@ -1,5 +1,5 @@
 """Latency, memory and size of models, measured in turns."""
 
-from msedge.benchmark.bench import bench
+from msedge.benchmark.measurement import bench
 
 __all__ = ["bench"]

@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msedge
 from msedge import errors
+from msedge.benchmark.environment import worker_environment
 from msedge.errors import ToolFailed, ToolTimeout
 from msedge.lite.client import Process, describe_exit
 from msedge.runtime import Located
@@ -25,10 +25,10 @@ _TIMEOUT = 600.0
 
 
 class Contender(ABC):
-    """`model` is the path as given, `runtime` and `threads` say how it runs. A context manager."""
+    """`model` is the path as given, `located` what it means. A context manager."""
 
-    def __init__(self, model: str, runtime: str, threads: int):
-        self.model, self.runtime, self.threads = model, runtime, threads
+    def __init__(self, model: str, located: Located, runtime: str, threads: int):
+        self.model, self.located, self.runtime, self.threads = model, located, runtime, threads
 
     @abstractmethod
     def run(self, times: int) -> list[float]:
@@ -36,7 +36,7 @@ class Contender(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """size_bytes, peak_rss_mb, params, macs (None: not known)."""
+        """size_bytes and peak_rss_mb."""
 
     @abstractmethod
     def close(self) -> None:
@@ -53,7 +53,7 @@ class LiteContender(Contender):
     """A `.ms`: the Lite runtime has its own worker already."""
 
     def __init__(self, model: str, located: Located, threads: int, toolchain: Toolchain, image: str | None):
-        super().__init__(model, "lite", threads)
+        super().__init__(model, located, "lite", threads)
         from msedge.benchmark.worker import sample_input
         from msedge.runtime.lite_runner import LiteRunner
         from msedge.runtime.spec import spec_of
@@ -69,10 +69,7 @@ class LiteContender(Contender):
         return [self._runner.timed(self._x)[1] for _ in range(times)]
 
     def facts(self) -> dict[str, Any]:
-        from msedge.benchmark.lite_facts import lite_facts
-
-        size, peak = self._runner.size_bytes, self._runner.peak_rss_mb
-        return {"size_bytes": size, "peak_rss_mb": peak, **lite_facts(self._runner.file)}
+        return {"size_bytes": self._runner.size_bytes, "peak_rss_mb": self._runner.peak_rss_mb}
 
     def close(self) -> None:
         self._runner.close()
@@ -85,14 +82,14 @@ class ProcessContender(Contender):
     """
 
     def __init__(self, model: str, located: Located, runtime: str, threads: int, image: str | None):
-        super().__init__(model, runtime, threads)
+        super().__init__(model, located, runtime, threads)
         incoming, self._requests = os.pipe()
         self._answers, outgoing = os.pipe()
         self._buffer = b""
         self._open = [self._requests, self._answers]
         command = [sys.executable, "-m", "msedge.benchmark.worker", str(incoming), str(outgoing)]
         try:
-            self._process = Process(command, f"{runtime} with {model}", _environment(threads), (incoming, outgoing))
+            self._process = Process(command, f"{runtime} with {model}", worker_environment(threads), (incoming, outgoing))
         except BaseException:
             self._close_pipes()
             raise
@@ -150,14 +147,6 @@ class ProcessContender(Contender):
     def _died(self) -> errors.ToolError:
         code = self._process.wait(5)
         return self._process.failure(describe_exit(code))
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """This environment with `threads` for OpenMP, and msedge importable wherever it was imported from."""
-    here = str(Path(msedge.__file__).resolve().parents[1])
-    search = os.environ.get("PYTHONPATH")
-    path = f"{here}{os.pathsep}{search}" if search else here
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
 
 
 def make_contender(

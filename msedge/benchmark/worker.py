@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,22 +24,6 @@ def sample_input(runner: Runner, image: str | None) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def facts(runner: Runner) -> dict[str, Any]:
-    """What stands in a row of the table besides the times."""
-    params = macs = None
-    if runner.runtime == "mindspore":
-        from msedge.models import build, count_macs, count_params
-
-        cell = build(runner.spec)
-        params, macs = count_params(cell), count_macs(cell)
-    elif runner.runtime in ("onnxruntime", "openvino"):
-        from msedge.runtime import onnx_graph
-
-        model = onnx_graph.load_graph(runner.file)
-        params, macs = onnx_graph.count_params(model), onnx_graph.count_macs(model)
-    return {"size_bytes": runner.size_bytes, "params": params, "macs": macs}
-
-
 def serve(requests, answers) -> None:
     runner = x = None
     for line in requests:
@@ -54,8 +37,7 @@ def serve(requests, answers) -> None:
             elif request["op"] == "run":
                 answer = {"ms": [runner.timed(x)[1] for _ in range(request["times"])]}
             else:
-                # The peak is read first: counting builds things that running does not need.
-                answer = {"peak_rss_mb": runner.peak_rss_mb, **facts(runner)}
+                answer = {"peak_rss_mb": runner.peak_rss_mb, "size_bytes": runner.size_bytes}
         except MsedgeError as e:
             answer = {"error": type(e).__name__, "message": e.message, "hint": e.hint}
         except Exception as e:

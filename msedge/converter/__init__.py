@@ -8,7 +8,7 @@ from typing import Any
 _WHERE = {
     "ConvertReport": "report",
     "Profile": "profile",
-    "convert": "convert",
+    "convert": "conversion",
     "load_profile": "profile",
     "profile_names": "profile",
 }

@@ -18,14 +18,14 @@ import numpy as np
 
 from msedge.converter.source import Golden
 from msedge.data.folder import class_names, load_flat, resolve_root, split_folders
+from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
 from msedge.runtime import Runner
-from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.progress import Progress, Say
 from msedge.verification import Comparison, compare_outputs
+from msedge.verification.comparison import run_both
 from msedge.verification.images import ImageSet, has_classes, load_images
 from msedge.verification.metrics import cosine
-from msedge.verification.verify import run_both
 
 PARITY_IMAGES = 200
 FEW_IMAGES = 50
@@ -109,11 +109,12 @@ def measure_parity(
     converted: Runner,
     golden: Golden | None,
     images: tuple[ImageSet, str] | None,
+    preprocess: Preprocess | None,
     judge_images: bool,
     progress: Progress,
     say: Say,
 ) -> Parity:
-    """Compare `converted` with the golden outputs, and with `reference` on images where there are any.
+    """Compare `converted` with the golden outputs, and with `reference` on images (which need `preprocess`), if any.
 
     `judge_images`: the gate looks at the images (INT8) and not at golden inputs and images together.
     """
@@ -123,8 +124,7 @@ def measure_parity(
     if images is None:
         return Parity(compared, f"{compared.n} {what}", compared, 0)
     image_set, image_words = images
-    preprocesses = [preprocess_for(reference, say=say)] * 2
-    a, b, kept, problems = run_both(reference, converted, image_set.paths, preprocesses, progress)
+    a, b, kept, problems = run_both(reference, converted, image_set.paths, [preprocess] * 2, progress)
     if not kept:
         raise DataError(f"none of the {len(image_set)} images of {image_set.source} can be read", problems[0])
     if problems:

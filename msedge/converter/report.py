@@ -23,8 +23,6 @@ class ConvertReport:
     thresholds: Thresholds
     reasons: tuple[str, ...]
     size_bytes: int
-    params: int | None
-    macs: int | None
     quantised_nodes: int
     calibration_images: int
     seconds: float
@@ -42,7 +40,7 @@ class ConvertReport:
     def verdict(self) -> str:
         """One line for people."""
         c = self.parity.comparison
-        text = f"model.ms: {LABELS[self.quant]}, {self.size_bytes / 1e6:.2f} MB"
+        text = f"model.ms: {LABELS[self.quant]}, {_size(self.size_bytes)}"
         text += f", cosine {_cosine(c.cosine_mean)} mean / {_cosine(c.cosine_min)} min"
         if self.parity.images:
             text += f", top-1 agreement {100 * c.agreement:.1f} %"
@@ -58,8 +56,6 @@ class ConvertReport:
             "passed": self.passed,
             "reasons": list(self.reasons),
             "size_bytes": self.size_bytes,
-            "params": self.params,
-            "macs": self.macs,
             "quantised_nodes": self.quantised_nodes,
             "calibration_images": self.calibration_images,
             "convert_seconds": round(self.seconds, 3),
@@ -69,8 +65,10 @@ class ConvertReport:
 
 
 def _cosine(value: float) -> str:
-    """Four digits, and as many more as it takes not to round a difference away."""
-    digits = 4
-    while digits < 8 and value < 1 and float(f"{value:.{digits}f}") == 1:
-        digits += 1
-    return f"{value:.{digits}f}"
+    """Four digits, or six where four would round a difference away."""
+    text = f"{value:.4f}"
+    return f"{value:.6f}" if value < 1 and float(text) == 1 else text
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e3:.1f} KB" if n < 100_000 else f"{n / 1e6:.2f} MB"

@@ -12,6 +12,7 @@ import numpy as np
 from msedge.artifact import sha256_file
 from msedge.errors import ArtifactError, UserError
 from msedge.runtime import Located, load_spec, locate
+from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.progress import Say
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def locate_source(path: Path | str, fmk: str | None) -> Located:
     if fmk == "MINDIR" and located.kind == "onnx":
         raise UserError(f"--fmk MINDIR: {located.file} is an ONNX file", "export with --format mindir, or leave out --fmk")
     return located
+
+
+def check_source(located: Located) -> None:
+    """Raise ArtifactError or ModelError for a damaged source, before anything costly is done for it."""
+    if located.kind == "onnx":
+        load_graph(located.file)
+    load_spec(located.file)
 
 
 def resolve_source(located: Located, fmk: str | None, work: Path, mindir_version: int | None, say: Say) -> Source:

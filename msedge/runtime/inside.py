@@ -18,12 +18,15 @@ def describe(path: Path | str) -> dict[str, Any]:
     """
     located = locate(path)
     if located.kind == "onnx":
-        from msedge.runtime.onnx_graph import summary
+        from msedge.runtime import onnx_graph
+
+        inside = onnx_graph.summary(located.file)
     elif located.kind == "lite":
-        from msedge.lite.ms_file import summary
+        from msedge.lite.ms_file import read_ms, summary
+
+        inside = summary(read_ms(located.file))
     else:
         raise ArtifactError(f"{located.file} is neither an ONNX nor a .ms file", "export or convert the model first")
-    inside = summary(located.file)
     spec = spec_of(located)
     return {
         "macs": None,

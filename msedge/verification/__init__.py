@@ -2,7 +2,7 @@
 
 from msedge.verification.gate import Thresholds, conversion_thresholds
 from msedge.verification.metrics import Comparison, Paired, compare_outputs
-from msedge.verification.verify import VerifyReport, compare, verify
+from msedge.verification.comparison import VerifyReport, compare, verify
 
 __all__ = [
     "Comparison",

@@ -17,16 +17,17 @@ from msedge.converter.modes import canonical_format, canonical_quant
 from msedge.converter.parity import PARITY_IMAGES, measure_parity, parity_images
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
-from msedge.converter.source import Source, locate_source, resolve_source
+from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
-from msedge.errors import DataError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
-from msedge.lite.ms_file import summary
+from msedge.data.calib import CalibrationSet
+from msedge.errors import DataError, MsedgeError, ToolError, ToolMissing, UserError
+from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.recipe import GateConfig
 from msedge.runtime import open_runner
 from msedge.runtime.lite_runner import toolchain_for
-from msedge.runtime.onnx_graph import count_macs, count_params, load_graph
-from msedge.runtime.preparation import imagenet_preprocess
+from msedge.runtime.onnx_graph import load_graph
+from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.progress import Progress, Say, no_progress, silent
 from msedge.verification import conversion_thresholds
 
@@ -94,6 +95,7 @@ def convert(
     )
     out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve would follow a link that is to be replaced)
     located = locate_source(source, order.fmk)
+    check_source(located)
     check_replaceable(out, OWN_FILES)
     calibration = _calibration(order, say)
     toolchain = toolchain_for(lite, say)
@@ -121,20 +123,20 @@ def _convert(
     thresholds = conversion_thresholds(order.quant, order.gate)
     images = _images(order, calibration, source.spec, say)
     with open_runner(source.onnx) as reference:
-        sections = dict(order.mode.sections)
+        sections, written = dict(order.mode.sections), None
+        preprocess = preprocess_for(reference, say=say) if images else None
         if calibration:
-            preprocess = source.spec.preprocess if source.spec else None
-            preprocess = preprocess or imagenet_preprocess(reference.name, reference.input_shape[2], say)
-            sections |= write_bins(calibration, preprocess, _input_name(source), work / "calibration", progress)
+            say(f"calibrating with {len(calibration.paths)} images of {calibration.source}")
+            written, section = write_bins(calibration, preprocess, _input_name(source), work / "calibration")
+            sections |= section
         outcome = _run_converter(order, source, sections, toolchain, stage)
-        inside = summary(stage / MODEL)
+        inside = summary(read_ms(stage / MODEL))
         with open_runner(stage / MODEL, lite=toolchain) as converted:
             judge_images = order.quant == "PostTraining"
-            parity = measure_parity(reference, converted, source.golden, images, judge_images, progress, say)
+            parity = measure_parity(reference, converted, source.golden, images, preprocess, judge_images, progress, say)
     reasons = thresholds.failures(parity.comparison)
     if calibration and not inside["quantised_nodes"]:
         reasons.append("the converter quantised no node")
-    graph = load_graph(source.onnx)
     report = ConvertReport(
         out=out,
         quant=order.quant,
@@ -144,15 +146,13 @@ def _convert(
         thresholds=thresholds,
         reasons=tuple(reasons),
         size_bytes=(stage / MODEL).stat().st_size,
-        params=count_params(graph),
-        macs=count_macs(graph),
         quantised_nodes=inside["quantised_nodes"],
         calibration_images=len(calibration.paths) if calibration else 0,
         seconds=outcome.seconds,
         worker_start_seconds=outcome.worker_start_seconds,
         toolchain=f"{toolchain.info.kind} {toolchain.info.version}",
     )
-    _write_rest(report, source, outcome.log, stage)
+    _write_rest(report, source, outcome.log, written, stage)
     return report
 
 
@@ -168,14 +168,21 @@ def _run_converter(order: _Order, source: Source, sections: dict, toolchain: Too
     return toolchain.convert(request)
 
 
-def _write_rest(report: ConvertReport, source: Source, log: str, stage: Path) -> None:
+def _write_rest(report: ConvertReport, source: Source, log: str, calibrated: CalibrationSet | None, stage: Path) -> None:
     if source.spec:
         source.spec.save(stage)
     write_text(stage / LOG, log)
     write_json(stage / PARITY, report.to_dict())
     files = [p.name for p in sorted(stage.iterdir())]
     write_manifest(
-        stage, "convert", files, parents=source.parents(), quant=report.quant, target=report.target, toolchain=report.toolchain
+        stage,
+        "convert",
+        files,
+        parents=source.parents(),
+        quant=report.quant,
+        target=report.target,
+        toolchain=report.toolchain,
+        calibration=calibrated.to_dict() if calibrated else None,
     )
 
 
@@ -225,7 +232,7 @@ def _work_folder():
         yield Path(folder)
 
 
-def _with_log(error: ToolError, out: Path) -> MsedgeError:
+def _with_log(error: ToolError, out: Path) -> ToolError:
     """Keep what the converter printed where the user finds it, and say where; an earlier result stays as it is."""
     if not error.log:
         return error
@@ -236,5 +243,4 @@ def _with_log(error: ToolError, out: Path) -> MsedgeError:
     except MsedgeError:
         return error
     hint = f"{error.hint}; all it printed: {log}" if error.hint else f"all it printed: {log}"
-    kind = type(error) if type(error) in (ToolFailed, ToolMissing) or issubclass(type(error), ToolError) else ToolFailed
-    return kind(error.message, hint, error.log)
+    return type(error)(error.message, hint, error.log)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msedge.benchmark.contenders import Contender, make_contender
+from msedge.benchmark.counts import count_model
 from msedge.errors import UserError
 from msedge.recipe import suggest
 from msedge.runtime import RUNTIMES, Located, check_runtime, locate
@@ -67,7 +68,7 @@ def bench(
                 report(i + 1)
         samples = _measure(contenders, runs, warmup, progress)
         rows = [_row(c, s) for c, s in zip(contenders, samples, strict=True)]
-    return _with_ratios(rows)
+    return _with_ratios(_with_model_facts(rows, contenders))
 
 
 def _measure(contenders: list[Contender], runs: int, warmup: int, progress: Progress) -> list[list[float]]:
@@ -97,10 +98,23 @@ def _row(contender: Contender, samples: list[float]) -> dict[str, Any]:
         "mean_ms": round(float(np.mean(samples)), 4),
         "size_bytes": facts["size_bytes"],
         "peak_rss_mb": round(facts["peak_rss_mb"], 1),
-        "params": facts["params"],
-        "macs": facts["macs"],
-        "note": X86_INT8_NOTE if facts.get("int8") and platform.machine().lower() in ("x86_64", "amd64") else None,
     }
+
+
+def _with_model_facts(rows: list[dict[str, Any]], contenders: list[Contender]) -> list[dict[str, Any]]:
+    counts = {located: count_model(located) for located in dict.fromkeys(c.located for c in contenders)}
+    for row, contender in zip(rows, contenders, strict=True):
+        row["params"], row["macs"] = counts[contender.located]
+        row["note"] = X86_INT8_NOTE if _scalar_int8(contender.located) else None
+    return rows
+
+
+def _scalar_int8(located: Located) -> bool:
+    if located.kind != "lite" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    from msedge.lite.ms_file import read_ms, summary
+
+    return summary(read_ms(located.file))["quantised_nodes"] > 0
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
