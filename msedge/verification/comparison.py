@@ -11,7 +11,7 @@ import numpy as np
 
 from msedge.errors import DataError, ModelError
 from msedge.runtime import Runner, open_runner
-from msedge.runtime.preparation import preprocess_for
+from msedge.runtime.preparation import class_names_of, preprocess_for
 from msedge.runtime.progress import Progress, Say, no_progress, silent
 from msedge.verification.gate import Thresholds
 from msedge.verification.images import ImageSet, load_images, prepared
@@ -103,6 +103,8 @@ def _verify(a, b, data, limit, thresholds, say, progress) -> VerifyReport:
             f"{a.name} has {_shape_text(outputs_a)} outputs, {b.name} has {_shape_text(outputs_b)}",
             "only models of the same classes can be compared",
         )
+    for runner, outputs in ((a, outputs_a), (b, outputs_b)):
+        class_names_of(runner, outputs.shape[1])
     labels = _usable_labels(images, outputs_a, a, b, say)
     if labels is not None:
         labels = labels[kept]

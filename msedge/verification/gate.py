@@ -25,7 +25,7 @@ class Thresholds:
         if c.nonfinite:
             reasons.append(f"{c.nonfinite} of {c.n} outputs are not finite")
         if self.min_cosine is not None and c.cosine_mean < self.min_cosine:
-            reasons.append(f"cosine {c.cosine_mean:.5f} is below {self.min_cosine:g}")
+            reasons.append(f"cosine {_below(c.cosine_mean, self.min_cosine)} is below {self.min_cosine:g}")
         if self.min_agreement is not None and c.agreement < self.min_agreement:
             reasons.append(
                 f"top-1 agreement {100 * c.agreement:.1f} % ({c.flips} of {c.n} flipped) "
@@ -37,6 +37,11 @@ class Thresholds:
             elif (drop := c.top1_a - c.top1_b) > self.max_drop + 1e-12:
                 reasons.append(f"top-1 drops by {100 * drop:.2f} points, more than {100 * self.max_drop:g}")
         return reasons
+
+
+def _below(value: float, limit: float) -> str:
+    """As few digits, from five on, as show that `value` is below `limit`."""
+    return next((t for d in range(5, 17) if float(t := f"{value:.{d}f}") < limit), repr(value))
 
 
 def conversion_thresholds(quant: str, gate: GateConfig) -> Thresholds:
