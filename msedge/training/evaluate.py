@@ -17,7 +17,7 @@ class Evaluator(nn.Cell):
     """Runs `model` in inference mode; call it inside `graph_mode()`."""
 
     def __init__(self, model: nn.Cell):
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the parameters keep their names, which checkpoints are read by
         self.model = model
         self.set_train(False)
 

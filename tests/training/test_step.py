@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ def test_learning_rate_warms_up_peaks_and_ends():
     assert rates[0] == pytest.approx(1e-3)
     assert rates[9] == max(rates) == pytest.approx(1e-2)
     assert rates[-1] == pytest.approx(1e-4)
-    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
 
 
 def test_learning_rate_without_warmup():

@@ -1,0 +1,68 @@
+"""msedge run"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from msedge.cli.common import PATH, emit_json, json_option, lite_option, print_table, say, size_text
+
+
+@click.command()
+@click.argument("recipe", type=PATH)
+@click.option("--out", type=PATH, help="Folder that receives everything (default: runs/NAME).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--data", type=str, metavar="DIR", help="Short for --set data.root=DIR.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for the latencies.")
+@lite_option
+@json_option
+def run(recipe, out, overrides, data, resume, threads, lite, as_json):
+    """Walk the whole road with RECIPE: train, convert, verify, bench, and a closing table."""
+    from msedge.recipe import load_recipe
+
+    resolved = load_recipe(recipe, [*overrides, *([f"data.root={data}"] if data else [])])
+    out = out or Path("runs") / resolved.name
+    from msedge.pipeline import run as walk
+    from msedge.training import Stopped
+
+    try:
+        report = walk(resolved, out, resume=resume, threads=threads, lite=lite, say=say)
+    except Stopped:
+        again = ["msedge", "run", str(recipe), "--out", str(out), *[f"--set={s}" for s in overrides]]
+        say(f"msedge: stopped and saved; go on with: {shlex.join([*again, *(['--data', data] if data else []), '--resume'])}")
+        click.get_current_context().exit(130)
+    if as_json:
+        emit_json(report.to_dict())
+    else:
+        _show(report)
+    if not report.passed:
+        from msedge.errors import CheckFailed
+
+        failed = next(row for row in report.rows if not row.passed)
+        raise CheckFailed(f"{failed.name} does not hold: {'; '.join(failed.reasons)}", f"see {out}/report.json")
+
+
+def _show(report) -> None:
+    drawn = " (drawn pictures, not photos)" if report.data.startswith("builtin:") else ""
+    print_table(
+        f"{report.data}{drawn}, {report.image_size} px, {report.rows[0].images} validation images, "
+        f"MindSpore Lite on this CPU, {report.threads} thread(s)",
+        ["model", "network", "accuracy", "same top-1 as source", "size", "p50", "gate"],
+        [
+            [
+                row.name,
+                row.model,
+                f"{row.top1:.1%}",
+                f"{row.agreement:.1%}",
+                size_text(row.size_bytes),
+                f"{row.p50_ms:.2f} ms ({row.ratio:.2f}x)",
+                "passed" if row.passed else "FAILED",
+            ]
+            for row in report.rows
+        ],
+    )
+    if any(row.name.endswith("int8") for row in report.rows):
+        say("INT8 runs on scalar kernels on x86: its time here says nothing about a phone.")

@@ -1,0 +1,151 @@
+"""`msedge run`: recipe to verified `.ms` files in one go, with a closing table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from msedge.artifact import write_json
+from msedge.recipe import Recipe, load_recipe, quant_name
+
+NAMES = {"none": "float", "fp16": "fp16", "PostTraining": "int8"}
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One converted model. Shares in 0..1; `p50_ms` is this machine's and only good for ratios."""
+
+    name: str
+    model: str
+    top1: float
+    images: int
+    agreement: float
+    size_bytes: int
+    p50_ms: float
+    ratio: float
+    passed: bool
+    reasons: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    data: str
+    image_size: int
+    threads: int
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of the run: what it was trained as, and how it is to be converted."""
+
+    name: str
+    source: Path
+    quants: tuple[str, ...]
+
+
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    threads: int = 1,
+    bench_runs: int = 50,
+    lite: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> RunReport:
+    """Train, convert in every mode of `recipe.convert`, verify on the validation images, measure latencies in turns.
+
+    `out` receives `teacher/` and `student/` (or `model/`), a convert folder for each `.ms` below `lite/`, and
+    `report.json`. The report says in `passed` whether all gates hold. Raises what the stages raise.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    say("== train")
+    models = _train(recipe, out, resume)
+    from msedge.data.folder import resolve_root
+    from msedge.lite import find_toolchain
+
+    toolchain = find_toolchain(lite, say=say)
+    root = resolve_root(recipe.data.root, recipe.data.drawn)
+    say("== convert and verify")
+    rows = [row for model in models for row in _convert(recipe, model, out / "lite", root, toolchain, say)]
+    say("== bench")
+    from msedge.benchmark import bench
+
+    timed = bench([row["path"] for row in rows], threads=(threads,), runs=bench_runs, lite=toolchain, say=say)
+    report = RunReport(
+        data=str(recipe.data.root),
+        image_size=recipe.model.image_size,
+        threads=threads,
+        rows=tuple(
+            Row(**row, p50_ms=t["p50_ms"], size_bytes=t["size_bytes"], ratio=t["ratio"])
+            for row, t in zip(rows, timed, strict=True)
+        ),
+    )
+    write_json(out / REPORT, report.to_dict())
+    return report
+
+
+def _train(recipe: Recipe, out: Path, resume: bool) -> list[_Model]:
+    from msedge.training import train
+
+    quants = tuple(dict.fromkeys(quant_name(q) for q in recipe.convert.quant))
+    if recipe.teacher is None:
+        train(recipe, out / "model", resume=resume)
+        return [_Model("model", out / "model", quants)]
+    train(recipe, out, resume=resume)
+    ready = recipe.teacher.checkpoint or recipe.teacher.onnx
+    return [
+        _Model("teacher", Path(ready) if ready else out / "teacher", ("none",)),
+        _Model("student", out / "student", quants),
+    ]
+
+
+def _convert(recipe: Recipe, model: _Model, out: Path, root: Path, toolchain, say) -> list[dict[str, Any]]:
+    from msedge.converter import convert
+    from msedge.runtime import open_runner
+    from msedge.verification import verify
+
+    rows = []
+    with open_runner(model.source) as source:
+        for quant in model.quants:
+            folder = out / f"{model.name}-{NAMES[quant]}"
+            done = convert(
+                model.source,
+                folder,
+                quant=quant,
+                calib=root if quant == "PostTraining" else None,
+                calib_images=recipe.convert.calib_images,
+                data=root,
+                target=recipe.convert.target,
+                gate=recipe.convert.gate,
+                lite=toolchain,
+                say=say,
+            )
+            say(f"{folder}/{done.verdict()}")
+            seen = verify(source, done.model, root, lite=toolchain, say=say).to_dict()
+            rows.append(
+                {
+                    "name": f"{model.name} {NAMES[quant]}",
+                    "model": source.spec.architecture if source.spec else model.source.name,
+                    "top1": seen["top1_b"],
+                    "images": seen["n"],
+                    "agreement": seen["agreement"],
+                    "passed": done.passed,
+                    "reasons": done.reasons,
+                    "path": str(done.model),
+                }
+            )
+    return rows
