@@ -20,7 +20,9 @@ from msedge.converter.source import Golden
 from msedge.data.folder import class_names, load_flat, resolve_root, split_folders
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
+from msedge.exporter.golden import golden_inputs
 from msedge.runtime import Runner
+from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.progress import Progress, Say
 from msedge.verification import Comparison, compare_outputs
 from msedge.verification.comparison import run_both
@@ -29,7 +31,7 @@ from msedge.verification.metrics import cosine
 
 PARITY_IMAGES = 200
 FEW_IMAGES = 50
-_NOISE_SAMPLES = 8
+_DRAWN_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def _pick(images: ImageSet, indices: Sequence[int]) -> ImageSet:
     return replace(images, paths=tuple(images.paths[i] for i in indices), labels=labels)
 
 
-def golden_or_noise(golden: Golden | None, reference: Runner) -> tuple[Golden, str]:
-    """The golden samples, proved to belong to the reference; seeded noise through it where there are none.
+def golden_or_drawn(golden: Golden | None, reference: Runner) -> tuple[Golden, str]:
+    """The golden samples, proved to belong to the reference; drawn images through it where there are none.
 
     Raises ArtifactError where the golden outputs are not the reference's.
     """
@@ -97,11 +99,8 @@ def golden_or_noise(golden: Golden | None, reference: Runner) -> tuple[Golden, s
                 f"golden.npz does not belong to {reference.file}: its logits are of another model", "export the model again"
             )
         return golden, "golden inputs"
-    _, channels, height, width = reference.input_shape
-    if not (channels and height and width):
-        raise ArtifactError(f"{reference.file} leaves its image size open", "export it with a fixed shape")
-    noise = np.random.default_rng(0).standard_normal((_NOISE_SAMPLES, channels, height, width), np.float32)
-    return Golden(noise, reference.predict(noise)), "noise inputs"
+    drawn = golden_inputs(preprocess_for(reference), _DRAWN_SAMPLES)
+    return Golden(drawn, reference.predict(drawn)), "drawn inputs"
 
 
 def measure_parity(
@@ -118,7 +117,7 @@ def measure_parity(
 
     `judge_images`: the gate looks at the images (INT8) and not at golden inputs and images together.
     """
-    samples, what = golden_or_noise(golden, reference)
+    samples, what = golden_or_drawn(golden, reference)
     on_golden = converted.predict(samples.inputs)
     compared = compare_outputs(samples.logits, on_golden)
     if images is None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msedge.artifact import sha256_file
+from msedge.artifact import sha256_file, writing
 from msedge.errors import ArtifactError, UserError
+from msedge.mindspore_setup import load_mindspore
 from msedge.runtime import Located, load_spec, locate
 from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.progress import Say
@@ -80,7 +81,7 @@ def resolve_source(located: Located, fmk: str | None, work: Path, mindir_version
         return _mindir(located, fmk, work, mindir_version, say)
     from msedge.exporter import export
 
-    say(f"exporting {located.file} to ONNX")
+    say(f"exporting {located.file}")
     folder = work / "export"
     export(located.file, folder)
     onnx = folder / _ONNX
@@ -88,19 +89,29 @@ def resolve_source(located: Located, fmk: str | None, work: Path, mindir_version
 
 
 def _mindir(located: Located, fmk: str | None, work: Path, readable: int | None, say: Say) -> Source:
-    from msedge.exporter import mindir_to_onnx, read_mindir_version
+    from msedge.exporter import mindir_to_onnx
 
+    model = mindir_to_onnx(located.file)
     onnx = work / _ONNX
-    mindir_to_onnx(located.file, onnx)
-    golden = read_golden(located.folder / GOLDEN)
-    version = read_mindir_version(located.file)
+    with writing(work):
+        onnx.write_bytes(model.SerializeToString())
+    golden = read_golden(located.folder / GOLDEN) if located.file.name == _MINDIR else None
+    version = mindir_version(located.file)
     spec = load_spec(located.file)
     if fmk != "ONNX" and readable is not None and version <= readable:
         return Source(located.file, located.file, "MINDIR", onnx, spec, golden)
     if fmk != "ONNX":
-        reads = "cannot say which it reads" if readable is None else f"reads up to {readable}"
-        say(f"{located.file.name} has MindIR version {version}, the converter {reads}: taking the road over ONNX")
+        reads = "does not say which it reads" if readable is None else f"reads up to {readable}"
+        say(f"{located.file.name} has MindIR version {version} and the converter {reads}: taking the road over ONNX")
     return Source(located.file, onnx, "ONNX", onnx, spec, golden)
+
+
+def mindir_version(file: Path) -> int:
+    """The `mind_ir_version` of a MindIR file that was read before."""
+    load_mindspore()
+    from mindspore.train.mind_ir_pb2 import ModelProto
+
+    return ModelProto.FromString(file.read_bytes()).mind_ir_version
 
 
 def read_golden(file: Path) -> Golden | None:

@@ -24,12 +24,19 @@ def staged_folder(out: Path, own_files: Iterable[str]) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         remove_tree(stage)
         try:
-            stage.mkdir()
+            _create(stage, out)
             yield stage
             _sync(stage)
             _swap(stage, out)
         finally:
             remove_tree(stage)
+
+
+def _create(stage: Path, out: Path) -> None:
+    try:
+        stage.mkdir()
+    except FileNotFoundError:  # as /proc answers
+        raise ArtifactError(f"cannot write {out}: no folder can be made in {out.parent}", "choose another --out") from None
 
 
 def check_replaceable(out: Path, own_files: Iterable[str]) -> None:
