@@ -1,4 +1,4 @@
-"""What is known of each architecture without building it; tests compare params and macs with the built cells."""
+"""What is known of each architecture without building it; a test compares params and macs with the built cells."""
 
 from __future__ import annotations
 
@@ -11,33 +11,22 @@ class Entry:
     image_size: int  # pixels, of the published weights (or the default, where there are none)
     params: int  # learned numbers with 1000 classes
     macs: int  # multiply-adds for one image of image_size
-    top1: float | None = None  # per cent on ImageNet-1k, of the published weights
-    licence: str = "none published"  # of the weights
-    source: str = ""  # where the weights are
+    top1: float | None = None  # per cent on ImageNet-1k, of the published weights, as published
+    licence: str | None = None  # of the published weights, as their source states it
+    source: str | None = None  # repository of the published weights on huggingface.co
 
 
-_APPLE = {"licence": "Apple (ml-cvnets), see source", "source": "huggingface.co/timm/{name}.cvnets_in1k"}
-
-
-def _apple(name: str, params: int, macs: int, top1: float) -> Entry:
-    return Entry("mobilevit", 256, params, macs, top1, _APPLE["licence"], _APPLE["source"].format(name=name))
-
+_TIMM = "timm/"
+_APPLE = "Apple sample code"  # github.com/apple/ml-cvnets/blob/main/LICENSE
+_TINYVIT = ".dist_in22k_ft_in1k"
 
 CATALOGUE: dict[str, Entry] = {
-    "mobilevit_xxs": _apple("mobilevit_xxs", 1_272_024, 420_000_000, 69.0),
-    "mobilevit_xs": _apple("mobilevit_xs", 2_317_848, 1_050_000_000, 74.7),
-    "mobilevit_s": _apple("mobilevit_s", 5_578_632, 2_030_000_000, 78.3),
-    "swin_tiny": Entry(
-        "swin", 224, 28_288_354, 4_500_000_000, 81.2, "MIT", "huggingface.co/timm/swin_tiny_patch4_window7_224.ms_in1k"
-    ),
-    "swin_nano": Entry("swin", 128, 1, 1),
-    "tiny_vit_5m": Entry(
-        "tinyvit", 224, 5_390_000, 1_300_000_000, 80.7, "Apache-2.0", "huggingface.co/timm/tiny_vit_5m_224.dist_in22k_ft_in1k"
-    ),
-    "tiny_vit_11m": Entry(
-        "tinyvit", 224, 11_000_000, 2_000_000_000, 83.2, "Apache-2.0", "huggingface.co/timm/tiny_vit_11m_224.dist_in22k_ft_in1k"
-    ),
-    "tiny_vit_21m": Entry(
-        "tinyvit", 224, 21_200_000, 4_300_000_000, 84.8, "Apache-2.0", "huggingface.co/timm/tiny_vit_21m_224.dist_in22k_ft_in1k"
-    ),
+    "mobilevit_xxs": Entry("mobilevit", 256, 1_272_024, 418_183_680, 69.0, _APPLE, _TIMM + "mobilevit_xxs.cvnets_in1k"),
+    "mobilevit_xs": Entry("mobilevit", 256, 2_317_848, 1_052_168_192, 74.7, _APPLE, _TIMM + "mobilevit_xs.cvnets_in1k"),
+    "mobilevit_s": Entry("mobilevit", 256, 5_578_632, 2_033_383_424, 78.3, _APPLE, _TIMM + "mobilevit_s.cvnets_in1k"),
+    "swin_nano": Entry("swin", 128, 2_559_046, 212_356_608),
+    "swin_tiny": Entry("swin", 224, 28_288_354, 4_509_194_496, 81.2, "MIT", _TIMM + "swin_tiny_patch4_window7_224.ms_in1k"),
+    "tiny_vit_5m": Entry("tinyvit", 224, 5_392_764, 1_270_417_280, 80.7, "Apache-2.0", _TIMM + "tiny_vit_5m_224" + _TINYVIT),
+    "tiny_vit_11m": Entry("tinyvit", 224, 10_996_972, 2_033_095_680, 83.2, "Apache-2.0", _TIMM + "tiny_vit_11m_224" + _TINYVIT),
+    "tiny_vit_21m": Entry("tinyvit", 224, 21_198_568, 4_275_734_016, 84.8, "Apache-2.0", _TIMM + "tiny_vit_21m_224" + _TINYVIT),
 }

@@ -85,12 +85,27 @@ class TransformerLayer(nn.Cell):
         return x + self.drop_path2(self.mlp(self.norm2(x)), batch), attention
 
 
+def unfold(x):
+    """[N, C, H, W] to rows [N * 4 * tokens, C]: for each place in a 2 x 2 patch the sequence of its pixels."""
+    batch, channels, height, width = x.shape
+    rows, columns = height // PATCH, width // PATCH
+    x = x.reshape(batch * channels * rows, PATCH, columns, PATCH).transpose(0, 2, 1, 3)
+    return x.reshape(batch, channels, rows * columns, PATCH * PATCH).transpose(0, 3, 2, 1).reshape(-1, channels)
+
+
+def fold(x, height: int, width: int):
+    """The inverse of `unfold`."""
+    channels, rows, columns = x.shape[1], height // PATCH, width // PATCH
+    x = x.reshape(-1, PATCH * PATCH, rows * columns, channels).transpose(0, 3, 2, 1)
+    x = x.reshape(-1, columns, PATCH, PATCH).transpose(0, 2, 1, 3)
+    return x.reshape(-1, channels, height, width)
+
+
 class MobileViTBlock(nn.Cell):
     """Local features, global ones by a transformer over the pixels with the same place in their patch, fusion."""
 
     def __init__(self, channels, local, dim, heads, head_dim, mlp, proj, drops):
         super().__init__()
-        self.dim = dim
         self.conv_kxk = ConvNormAct(channels, local, 3)
         self.conv_1x1 = Conv2d(local, dim)
         self.transformer = nn.CellList(
@@ -103,20 +118,20 @@ class MobileViTBlock(nn.Cell):
     def construct(self, x):
         """[N, C, H, W] to the same shape and the attention map [N, H, W] of the last layer."""
         batch, _, height, width = x.shape
-        rows, columns = height // PATCH, width // PATCH
-        tokens = rows * columns
-        y = self.conv_1x1(self.conv_kxk(x))
-        y = y.reshape(batch * self.dim * rows, PATCH, columns, PATCH).transpose(0, 2, 1, 3)
-        y = y.reshape(batch, self.dim, tokens, PATCH * PATCH).transpose(0, 3, 2, 1).reshape(-1, self.dim)
+        tokens = height * width // (PATCH * PATCH)
+        y = unfold(self.conv_1x1(self.conv_kxk(x)))
         attention = None
         for layer in self.transformer:
             y, attention = layer(y, tokens, batch)
-        y = self.norm(y).reshape(batch, PATCH * PATCH, tokens, self.dim).transpose(0, 3, 2, 1)
-        y = y.reshape(batch * self.dim * rows, columns, PATCH, PATCH).transpose(0, 2, 1, 3)
-        y = self.conv_proj(y.reshape(batch, self.dim, height, width))
+        y = self.conv_proj(fold(self.norm(y), height, width))
         y = self.conv_fusion(ops.concat((x, y), 1))
-        received = attention.mean((1, 2)).reshape(batch, PATCH, PATCH, rows, columns) / (PATCH * PATCH)
-        return y, received.transpose(0, 3, 1, 4, 2).reshape(batch, height, width)
+        return y, received(attention, height, width)
+
+
+def received(attention, height: int, width: int):
+    """How much attention each pixel receives: [N * 4, heads, queries, keys] to maps [N, H, W] of sum 1."""
+    each = attention.mean((1, 2)).reshape(-1, 1)
+    return fold(each, height, width).reshape(-1, height, width) / (PATCH * PATCH)
 
 
 class Head(nn.Cell):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msedge.errors import ModelError
+from msedge.mindspore_setup import load_mindspore
 from msedge.models.tensor_files import read_weights
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def load_weights(model: nn.Cell, path: Path) -> LoadReport:
 
 
 def assign(own: dict[str, Parameter], values: dict[str, np.ndarray]) -> None:
+    load_mindspore()
     from mindspore import Tensor
 
     for name, value in values.items():
