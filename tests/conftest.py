@@ -33,3 +33,23 @@ def oracles(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no oracles beside the checkout")
     return folder
+
+
+# A test may skip for these reasons and no others: what cannot be had on every machine.
+ALLOWED_SKIPS = (
+    "no shared folder beside the checkout",
+    "no real photos beside the checkout",
+    "no oracles beside the checkout",
+)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Turn a skip for any other reason into a failure, so that nothing goes untested unseen."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not any(reason.startswith(allowed) for allowed in ALLOWED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} skips for a reason that tests/conftest.py does not list: {reason}"
