@@ -106,8 +106,8 @@ class Schema:
 
 
 class _Decoder:
-    """Decodes one buffer. Each field and character costs a unit of a budget proportional to the buffer's size, so that a small file
-    whose parts point at each other cannot unfold without end."""
+    """Decodes one buffer. Each field and character costs a unit of a budget proportional to the buffer's size, so that a
+    small file whose parts point at each other cannot unfold without end."""
 
     def __init__(self, schema: Schema, data: bytes):
         self._schema = schema

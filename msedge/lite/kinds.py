@@ -13,7 +13,8 @@ from pathlib import Path
 
 from msedge.artifact import atomic_path
 from msedge.errors import ArtifactError, ToolError, ToolFailed, ToolMissing
-from msedge.lite.client import Process, Worker, describe_exit
+from msedge.lite.client import Worker
+from msedge.lite.process import Process, describe_exit
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Session, Toolchain, ToolchainInfo
 from msedge.lite.session import WorkerSession
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +12,12 @@ import numpy as np
 
 from msedge.errors import ArtifactError, ModelError, ToolFailed, ToolMissing
 from msedge.lite.client import Worker
+from msedge.lite.ms_file import read_ms
 from msedge.lite.protocol import NodeTrace, TensorInfo
 
 LOAD_TIMEOUT = 120.0
 PREDICT_TIMEOUT = 300.0
+IMAGE_CHANNELS = (1, 3, 4)
 
 
 def _info(description: dict[str, Any]) -> TensorInfo:
@@ -30,11 +33,16 @@ class WorkerSession:
         if threads < 1:
             raise ModelError(f"threads must be 1 or more, not {threads}")
         self._can_trace = can_trace
+        self._lock = threading.Lock()  # the tensor file holds one request at a time
         self._model = model
         self._worker: Worker | None = None
         try:
             self._worker = start_worker()
             loaded = self._worker.call("load", LOAD_TIMEOUT, path=str(model.resolve()), threads=threads)
+        except ToolFailed:
+            self.close()
+            read_ms(model)  # a damaged file is the user's matter, not the tool's: ArtifactError says what is wrong with it
+            raise
         except BaseException:
             self.close()
             raise
@@ -55,11 +63,11 @@ class WorkerSession:
 
     def timed(self, x_nchw: np.ndarray) -> tuple[np.ndarray, float]:
         logits, seconds = [], 0.0
-        for batch in self._batches(x_nchw):
-            places = self._worker.put([batch])
-            answer = self._worker.call("predict", PREDICT_TIMEOUT, inputs=places)
-            seconds += answer["seconds"]
-            logits.append(self._logits(answer["outputs"]))
+        with self._lock:
+            for batch in self._batches(x_nchw):
+                answer = self._worker.call("predict", PREDICT_TIMEOUT, inputs=self._worker.put([batch]))
+                seconds += answer["seconds"]
+                logits.append(self._logits(answer["outputs"]))
         return np.concatenate(logits)[: len(x_nchw)], seconds * 1e3
 
     def trace(self, x_nchw: np.ndarray, keep_outputs: bool = True) -> list[NodeTrace]:
@@ -71,11 +79,15 @@ class WorkerSession:
         batches = self._batches(x_nchw)
         if len(batches) != 1:
             raise ModelError(f"trace takes one batch of {self._batch_size()} image(s), not {len(x_nchw)}")
-        answer = self._worker.call("trace", PREDICT_TIMEOUT, inputs=self._worker.put(batches), keep_outputs=keep_outputs)
-        return [
-            NodeTrace(n["name"], n["type"], n["seconds"] * 1e3, tuple(self._worker.get(o) for o in n["outputs"]))
-            for n in answer["nodes"]
-        ]
+        with self._lock:
+            places = self._worker.put(batches)
+            answer = self._worker.call("trace", PREDICT_TIMEOUT, inputs=places, keep_outputs=keep_outputs)
+            nodes = [
+                NodeTrace(n["name"], n["type"], n["seconds"] * 1e3, tuple(self._worker.get(o) for o in n["outputs"]))
+                for n in answer["nodes"]
+            ]
+            self._worker.forget()
+        return nodes
 
     def close(self) -> None:
         if self._worker:
@@ -109,10 +121,11 @@ class WorkerSession:
 
     def _in_layout(self, x: np.ndarray, want: tuple[int, ...]) -> np.ndarray:
         """Transpose to NHWC where the model wants it (where both layouts fit, it does: the converter writes NHWC)."""
+        looks_nhwc = len(want) == 4 and want[3] in IMAGE_CHANNELS and want[1] not in IMAGE_CHANNELS
         if x.ndim == len(want):
             if x.ndim == 4 and (x.shape[2], x.shape[3], x.shape[1]) == want[1:]:
                 return x.transpose(0, 2, 3, 1)
-            if x.shape[1:] == want[1:]:
+            if x.shape[1:] == want[1:] and not looks_nhwc:
                 return x
         raise ModelError(
             f"{self._model} wants input of shape {list(want)}, got {list(x.shape)} (images are NCHW here)",

@@ -22,6 +22,7 @@ from msedge.lite.abi import CONVERTER_LIBRARY, RUNTIME_LIBRARY, VERSION
 from msedge.lite.kinds import FolderToolchain, WorkerToolchain, converter_program, run_converter_program
 from msedge.lite.probe import probe
 from msedge.lite.protocol import Toolchain, ToolchainInfo
+from msedge.lite.wheel import this_wheel
 
 VARIABLE = "MSEDGE_LITE"
 Say = Callable[[str], None]
@@ -44,24 +45,27 @@ def find_toolchain(explicit: str | None = None, *, install: bool = True, say: Sa
     for named, by in ((explicit, "--lite"), (os.environ.get(VARIABLE), VARIABLE)):
         if named:
             return _from_path(Path(named).expanduser(), by, install, tell)
+    broken = []
     for look in (_this_interpreter, _own_copy, _on_path):
         try:
             if found := look(install, tell):
                 return found
         except ToolError as e:
-            tell(f"passed over: {e}")
+            tell(f"passed over: {e.message}")
+            broken.append(e.message)
     if not install:
-        raise ToolMissing(f"no MindSpore Lite toolchain was found ({searched_places()})", "run msedge lite install")
+        why = "; ".join(broken) or f"looked at {searched_places()}"
+        raise ToolMissing(f"no working MindSpore Lite toolchain: {why}", "run msedge lite install")
     return _install(tell)
 
 
 def searched_places() -> str:
     """Where `find_toolchain` looks, in words."""
-    return f"looked at --lite, {VARIABLE}, this Python's mindspore_lite, {installer.copy_folder()}, converter_lite on PATH"
+    return f"--lite, {VARIABLE}, this Python's mindspore_lite, {installer.copy_folder()}, converter_lite on PATH"
 
 
 def _install(tell: Say) -> Toolchain:
-    size = installer.this_wheel().size >> 20
+    size = this_wheel().size >> 20
     tell(f"no MindSpore Lite toolchain was found: fetching version {VERSION} ({size} MB) into {installer.copy_folder()}")
     return _native(installer.install())
 

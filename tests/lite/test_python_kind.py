@@ -1,0 +1,69 @@
+"""Toolchains of kind "python": an interpreter that can import `mindspore_lite`."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from msedge.errors import ToolFailed, ToolMissing
+from msedge.lite import ConvertRequest, find_toolchain
+
+pytestmark = pytest.mark.lite
+
+
+def test_it_is_probed(python_toolchain):
+    info = python_toolchain.info
+    assert info.kind == "python"
+    assert {"convert": True, "predict": True, "trace": False, "full_quant": True}.items() <= info.abilities.items()
+    assert info.version != "2.0.0" or info.abilities["mindir_version"] == 1
+
+
+def test_its_files_and_results_are_those_of_the_own_copy(python_toolchain, toolchain, small_onnx, small_ms, images, tmp_path):
+    python_toolchain.convert(ConvertRequest(small_onnx, tmp_path / "m.ms", "ONNX"))
+    with python_toolchain.load(tmp_path / "m.ms") as mine, toolchain.load(small_ms) as other:
+        assert (mine.inputs, mine.outputs) == (other.inputs, other.outputs)
+        logits, ms = mine.timed(images)
+        np.testing.assert_allclose(logits, other.predict(images), atol=1e-5)
+        assert ms > 0
+
+
+def test_full_quant_and_fp16(python_toolchain, toolchain, small_onnx, int8_ms, full_quant_config, images, tmp_path):
+    python_toolchain.convert(ConvertRequest(small_onnx, tmp_path / "int8.ms", "ONNX", full_quant_config))
+    python_toolchain.convert(ConvertRequest(small_onnx, tmp_path / "half.ms", "ONNX", fp16_weights=True))
+    with python_toolchain.load(tmp_path / "int8.ms") as mine, toolchain.load(int8_ms) as other:
+        np.testing.assert_allclose(mine.predict(images), other.predict(images), atol=1e-5)
+    with python_toolchain.load(tmp_path / "half.ms") as half:
+        assert np.isfinite(half.predict(images)).all()
+
+
+def test_trace_is_refused_with_the_way_out(python_toolchain, small_ms, images):
+    with python_toolchain.load(small_ms) as session, pytest.raises(ToolMissing, match="msedge lite install"):
+        session.trace(images[:1])
+
+
+def test_a_damaged_source_is_one_error(python_toolchain, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"\x08" * 300)
+    with pytest.raises(ToolFailed, match=r"bad\.onnx"):
+        python_toolchain.convert(ConvertRequest(tmp_path / "bad.onnx", tmp_path / "m.ms", "ONNX"))
+    assert not (tmp_path / "m.ms").exists()
+
+
+def test_an_interpreter_without_mindspore_lite_is_refused(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(ToolMissing, match="without mindspore_lite"):
+        find_toolchain(str(bare))
+
+
+def test_a_broken_mindspore_lite_is_refused_with_its_own_words(tmp_path):
+    package = tmp_path / "site" / "mindspore_lite"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('raise ImportError("libmindspore is of another glibc")\n')
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "site"} exec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    with pytest.raises(ToolFailed, match="of another glibc"):
+        find_toolchain(str(interpreter))
