@@ -1,7 +1,7 @@
 """What the first bytes and the block structure of an image file say, before any decoder sees it.
 
 Decoders differ in what they do with half a file: some refuse, some fill with grey, all print. A walk over the blocks
-(JPEG: ITU T.81 annex B; PNG: W3C PNG section 5; RIFF/WebP: RFC 9649) finds the common damage without decoding.
+(JPEG: ITU T.81 annex B; PNG: W3C PNG section 5; GIF89a; WebP: RFC 9649) finds the common damage without decoding.
 """
 
 from __future__ import annotations
@@ -119,6 +119,28 @@ def essential_png(data: bytes) -> bytes:
 
 
 def _gif(data: bytes) -> Header:
+    """Whole means: up to the end of the first frame, which is the one that is used."""
     width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
-    whole = b"\x3b" in data[-64:]
-    return Header("GIF", width, height, "" if whole else "the file is cut off (no trailer)")
+    at = 13 + (_gif_colors(data[10]) if len(data) > 10 else 0)
+    while at < len(data):
+        kind = data[at]
+        if kind == 0x21:
+            at = _gif_blocks_end(data, at + 2)
+        elif kind == 0x2C and at + 9 < len(data):
+            whole = _gif_blocks_end(data, at + 11 + _gif_colors(data[at + 9])) <= len(data)
+            return Header("GIF", width, height, "" if whole else "the file is cut off (in the first frame)")
+        else:
+            return Header("GIF", width, height, "the GIF's blocks are damaged, or it holds no frame")
+    return Header("GIF", width, height, "the file is cut off (before the first frame)")
+
+
+def _gif_colors(flags: int) -> int:
+    """Bytes of the colour table that `flags` announce."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_blocks_end(data: bytes, at: int) -> int:
+    """Where a chain of sub-blocks that starts at `at` ends; beyond the data if it is cut."""
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1

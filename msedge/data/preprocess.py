@@ -177,14 +177,18 @@ class Preprocess:
         return section
 
     def to_json(self) -> str:
-        """The steps in order, for the app: resize, crop, channel order, `(pixel * scale + bias)`, float32 NHWC."""
+        """The steps in order, for the app: resize, crop, channel order, `(pixel * scale + bias)`, float32 NHWC.
+
+        `area` means the mean over the covered pixels where an image shrinks; where it grows, OpenCV's area rule.
+        """
         steps: dict[str, Any] = {
             "resize": {
                 "mode": "shorter_side" if self.resize == "crop" else "both_sides",
                 "pixels": self.resize_side,
                 "longer_side": "floor",
                 "interpolation": self.interpolation,
-                "antialias": False,
+                "half_pixel_centers": True,
+                "antialias": self.interpolation == "area",
             },
             "center_crop": {"width": self.size, "height": self.size, "offset": "floor"},
             "channel_order": self.channel_order,
@@ -193,6 +197,8 @@ class Preprocess:
             "layout": "NHWC",
             "dtype": "float32",
         }
+        if self.interpolation == "bicubic":
+            steps["resize"]["cubic_a"] = -0.75
         return json.dumps({"format": "msedge-preprocess", "version": 1, **steps}, indent=2) + "\n"
 
 

@@ -57,7 +57,7 @@ def _posterize(image: np.ndarray, v: float) -> np.ndarray:
 
 def _solarize(image: np.ndarray, v: float) -> np.ndarray:
     levels = np.arange(256)
-    return cv2.LUT(image, np.where(levels >= 255 * (1 - abs(v)), 255 - levels, levels).astype(np.uint8))
+    return cv2.LUT(image, np.where(levels >= 256 * (1 - abs(v)), 255 - levels, levels).astype(np.uint8))
 
 
 def _autocontrast(image: np.ndarray, v: float) -> np.ndarray:

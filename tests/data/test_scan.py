@@ -1,0 +1,74 @@
+import json
+import shutil
+import threading
+
+import pytest
+
+from msedge.data import examine
+from msedge.data.folder import load_samples
+from msedge.data.scan import scan
+from msedge.errors import DataError
+
+
+@pytest.fixture
+def mixed(odd_files, make_folder):
+    """Two classes with good, odd and broken files in train/a."""
+    root = make_folder({"train/a": 3, "train/b": 4, "val/a": 1, "val/b": 1})
+    for kind in ("good", "bad"):
+        for path in (odd_files / kind).iterdir():
+            shutil.copy(path, root / "train/a" / f"{kind}_{path.name}")
+    return root
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_broken_files_are_left_out_with_reasons(mixed, odd_files, capfd, monkeypatch, few):
+    monkeypatch.setattr(examine, "_FEW", few)  # 0: in helper processes
+    samples = load_samples(mixed, "train")
+    calls = []
+    report = scan(samples, lambda done, total: calls.append((done, total)))
+    bad = sorted(p.name for p in (odd_files / "bad").iterdir())
+    assert [p.name for p, _ in report.bad] == [f"bad_{name}" for name in bad]
+    assert all(reason and "\n" not in reason and str(mixed) not in reason for _, reason in report.bad)
+    assert len(report.good) == len(samples) - len(bad)
+    assert not {p for p, _ in report.bad} & set(report.good.paths)
+    assert calls[-1] == (len(samples), len(samples))
+    assert capfd.readouterr() == ("", "")
+    assert f"{len(bad)} of {len(samples)} train images are left out" in report.lines()[0]
+    assert "and 9 more" in report.lines()[-1]
+
+
+def test_the_answer_is_kept(mixed, own_cache):
+    samples = load_samples(mixed, "train")
+    first = scan(samples)
+    calls = []
+    again = scan(load_samples(mixed, "train"), lambda done, total: calls.append(done))
+    assert again == first
+    assert calls == []
+    (stored,) = (own_cache / "scan").iterdir()
+    stored.write_text(json.dumps({"images": len(samples), "bad": ["nonsense"]}))
+    assert scan(samples, lambda done, total: calls.append(done)) == first
+    assert calls
+    (mixed / "train/b/000.png").write_bytes(b"now broken")
+    changed = scan(load_samples(mixed, "train"))
+    assert len(changed.bad) == len(first.bad) + 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(mixed, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MSEDGE_CACHE", str(tmp_path / "file"))
+    assert len(scan(load_samples(mixed, "train")).bad) == 14
+
+
+def test_a_class_without_a_readable_image(make_folder):
+    root = make_folder({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1})
+    for path in (root / "train/b").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"no readable train image of class 'b' \(such as 000.png: the file is cut off"):
+        scan(load_samples(root, "train"))
+
+
+def test_nothing_to_say_about_good_images(make_folder):
+    report = scan(load_samples(make_folder({"a": 3, "b": 3}), "train"))
+    assert report.bad == ()
+    assert report.lines() == []
+    assert threading.active_count() == 1
