@@ -85,7 +85,8 @@ def _decode_in_silence(decode: Callable[[], np.ndarray | None]) -> tuple[np.ndar
     Lines of others that fall into the same moment are passed on. One at a time in a process.
     """
     with _stderr_lock, tempfile.TemporaryFile() as caught:
-        sys.stderr.flush()
+        if sys.stderr:
+            sys.stderr.flush()
         try:
             real = os.dup(2)
         except OSError:  # the process has no standard error

@@ -83,14 +83,17 @@ def _three(mask: np.ndarray) -> np.ndarray:
 
 def _blurred(mask: np.ndarray, radius: float, down: float = 0.0) -> np.ndarray:
     """A wide soft blur, made on a smaller copy; `down` moves it by so many pixels."""
+    height, width = mask.shape
     factor = max(1, int(radius / 2))
-    small = cv2.resize(mask, (max(1, mask.shape[1] // factor), max(1, mask.shape[0] // factor)), None, 0, 0, cv2.INTER_AREA)
     k = 2 * max(1, round(radius / factor)) + 1
-    small = cv2.GaussianBlur(small, (k, k), 0, borderType=cv2.BORDER_CONSTANT)
-    out = cv2.resize(small, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_LINEAR)
-    if down >= 1:
-        out = np.concatenate([np.repeat(out[:1], int(down), 0), out[: -int(down)]]) if int(down) < len(out) else out
-    return out
+    if factor > 1:
+        size = (max(1, width // factor), max(1, height // factor))
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    mask = cv2.GaussianBlur(mask, (k, k), 0, borderType=cv2.BORDER_CONSTANT)
+    if factor > 1:
+        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    shift = int(down)
+    return np.concatenate([np.repeat(mask[:1], shift, 0), mask[:-shift]]) if 1 <= shift < height else mask
 
 
 def low_noise(side: int, cells: int, rng: np.random.Generator) -> np.ndarray:
