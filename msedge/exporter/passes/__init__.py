@@ -1,0 +1,51 @@
+"""Rewrites of the emitted graph, one file each. Every pass is a function from a Graph to whether it changed something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msedge.exporter.build import infer_types
+from msedge.exporter.graph import Graph
+from msedge.exporter.passes.canonicalise_activations import canonicalise_activations
+from msedge.exporter.passes.drop_dead import drop_dead
+from msedge.exporter.passes.drop_no_ops import drop_no_ops
+from msedge.exporter.passes.fold_batchnorm import fold_batchnorm
+from msedge.exporter.passes.fold_bias import fold_bias
+from msedge.exporter.passes.fold_constants import fold_constants
+from msedge.exporter.passes.fold_scale import fold_scale
+from msedge.exporter.passes.lift_gemm import lift_gemm
+from msedge.exporter.passes.merge_reshapes import merge_reshapes
+from msedge.exporter.passes.merge_transposes import merge_transposes
+from msedge.exporter.passes.share_constants import share_constants
+from msedge.exporter.passes.split_slices import split_slices
+
+PASSES: tuple[Callable[[Graph], bool], ...] = (
+    fold_constants,
+    drop_no_ops,
+    canonicalise_activations,
+    fold_batchnorm,
+    fold_bias,
+    fold_scale,
+    split_slices,
+    lift_gemm,
+    merge_reshapes,
+    merge_transposes,
+    drop_dead,
+    share_constants,
+)
+_ROUNDS = 20
+
+
+def optimise(graph: Graph) -> None:
+    """Run all passes until none of them finds anything more."""
+    infer_types(graph)
+    drop_dead(graph)
+    for _ in range(_ROUNDS):
+        changed = False
+        for rewrite in PASSES:
+            if rewrite(graph):
+                changed = True
+                infer_types(graph)
+        if not changed:
+            return
+    raise RuntimeError(f"the passes still change the graph after {_ROUNDS} rounds")
