@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+
+# onnxruntime from 1.29 on sends usage events to its maker unless this is set before it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _PUBLIC = {
     "load_recipe": "msedge.recipe",
