@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
 from msedge.data.calib import CalibrationSet
-from msedge.errors import DataError, MsedgeError, ToolError, ToolMissing, UserError
+from msedge.errors import DataError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.recipe import GateConfig
@@ -129,7 +129,7 @@ def _convert(
             say(f"calibrating with {len(calibration.paths)} images of {calibration.source}")
             written, section = write_bins(calibration, preprocess, _input_name(source), work / "calibration")
             sections |= section
-        outcome = _run_converter(order, source, sections, toolchain, stage)
+        source, outcome = _run_converter(order, source, sections, toolchain, stage, say)
         inside = summary(read_ms(stage / MODEL))
         with open_runner(stage / MODEL, lite=toolchain) as converted:
             judge_images = order.quant == "PostTraining"
@@ -156,8 +156,22 @@ def _convert(
     return report
 
 
-def _run_converter(order: _Order, source: Source, sections: dict, toolchain: Toolchain, stage: Path) -> ConvertOutcome:
-    request = ConvertRequest(
+def _run_converter(
+    order: _Order, source: Source, sections: ini.Sections, toolchain: Toolchain, stage: Path, say: Say
+) -> tuple[Source, ConvertOutcome]:
+    """Convert; a MindIR that the converter fails on goes over ONNX, unless MindIR was asked for."""
+    try:
+        return source, toolchain.convert(_request(order, source, sections, stage))
+    except ToolFailed as e:
+        if source.fmk != "MINDIR" or order.fmk == "MINDIR":
+            raise
+        say(f"{e.message}: taking the road over ONNX")
+    source = replace(source, file=source.onnx, fmk="ONNX")
+    return source, toolchain.convert(_request(order, source, sections, stage))
+
+
+def _request(order: _Order, source: Source, sections: ini.Sections, stage: Path) -> ConvertRequest:
+    return ConvertRequest(
         source=source.file,
         output=stage / MODEL,
         fmk=source.fmk,
@@ -165,7 +179,6 @@ def _run_converter(order: _Order, source: Source, sections: dict, toolchain: Too
         fp16_weights=order.mode.fp16_weights,
         timeout=order.timeout,
     )
-    return toolchain.convert(request)
 
 
 def _write_rest(report: ConvertReport, source: Source, log: str, calibrated: CalibrationSet | None, stage: Path) -> None:

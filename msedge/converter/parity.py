@@ -64,7 +64,7 @@ def parity_images(
     free = [i for i, path in enumerate(every.paths) if path.resolve() not in taken]
     if free:
         picked = _pick(every, [free[j] for j in np.linspace(0, len(free) - 1, min(limit, len(free))).round().astype(int)])
-        if len(picked) < FEW_IMAGES:
+        if len(picked) < min(FEW_IMAGES, limit):
             say(f"the top-1 agreement is measured on {len(picked)} images only: --data DIR gives it more")
         return picked, "images not used for calibration"
     say("no image is left besides those used for calibration: INT8 is measured on these (--data DIR gives it others)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def read_golden(file: Path) -> Golden | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             golden = Golden(np.asarray(arrays["inputs"], np.float32), np.asarray(arrays["logits"], np.float32))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as e:
         raise ArtifactError(f"{file} is damaged: {e}", "export the model again") from None
