@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msedge import errors
 from msedge.benchmark.environment import worker_environment
 from msedge.errors import ToolFailed, ToolTimeout
-from msedge.lite.client import Process, describe_exit
+from msedge.lite.process import Process, describe_exit
 from msedge.runtime import Located
 from msedge.runtime.progress import Say, silent
 

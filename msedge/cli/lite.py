@@ -20,8 +20,8 @@ def lite():
 @json_option
 def install(force, wheel, as_json):
     """Fetch the pinned MindSpore Lite wheel, check it, unpack it into the user's cache and prove that it works."""
-    from msedge.lite.install import WHEEL_VARIABLE
     from msedge.lite.install import install as run
+    from msedge.lite.wheel import WHEEL_VARIABLE
 
     if wheel:
         os.environ[WHEEL_VARIABLE] = str(wheel)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_models import small_onnx
+
+from msedge.lite import ConvertRequest, Toolchain, find_toolchain
+from msedge.lite.install import install
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    return find_toolchain(str(install()))
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory) -> Path:
+    return small_onnx(tmp_path_factory.mktemp("onnx") / "small.onnx")
+
+
+@pytest.fixture(scope="session")
+def ms_file(toolchain, onnx_file, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("ms") / "small.ms"
+    toolchain.convert(ConvertRequest(onnx_file, path, "ONNX"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    from msedge.models import create_model, describe, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    describe("mobilevit_xxs", 2, 64, ("cat", "dog")).save(folder)
+    save_checkpoint(create_model("mobilevit_xxs", num_classes=2, image_size=64), folder / "best.ckpt")
+    return folder
