@@ -7,6 +7,7 @@ import os
 import re
 import select
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 class Refused(ToolFailed):
     """The worker lives and answered that the request failed."""
+
+
+def _end(process: Process, descriptors: tuple[int, ...]) -> None:
+    process.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Worker:
@@ -47,13 +54,15 @@ class Worker:
         requests_out, self._requests = os.pipe()
         self._replies, replies_in = os.pipe()
         theirs = (requests_out, replies_in, self._tensors)
-        self._ours = [self._requests, self._replies, self._tensors]
+        ours = (self._requests, self._replies, self._tensors)
         arguments = [*command, str(_WORKER), backend, role, str(folder), *map(str, theirs)]
         started = time.perf_counter()
         try:
             self._process = Process(arguments, what, environment, theirs)
+            self._end = weakref.finalize(self, _end, self._process, ours)  # also for workers that nobody closes
         except BaseException:
-            self._close_descriptors()
+            for descriptor in ours:
+                os.close(descriptor)
             raise
         finally:
             os.close(requests_out)
@@ -86,7 +95,7 @@ class Worker:
             raise
 
     def _check_open(self) -> None:
-        if not self._ours:
+        if not self._end.alive:
             raise ToolFailed(f"{self._process.what} has ended", "load the model again")
 
     def put(self, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:
@@ -120,16 +129,14 @@ class Worker:
 
     def close(self) -> None:
         """End the worker (it has nothing to save); harmless when repeated."""
-        if not self._ours:
-            return
-        self._peak_rss_mb = self._read_peak_rss()
-        self._process.close()
-        self._close_descriptors()
+        if self._end.alive:
+            self._peak_rss_mb = self._read_peak_rss()
+            self._end()
 
     @property
     def peak_rss_mb(self) -> float:
         """Peak resident memory in MB (of the last look where the worker has ended)."""
-        if self._ours:
+        if self._end.alive:
             self._peak_rss_mb = self._read_peak_rss()
         return self._peak_rss_mb
 
@@ -140,11 +147,6 @@ class Worker:
             return self._peak_rss_mb
         found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
         return int(found[1]) / 1024 if found else self._peak_rss_mb
-
-    def _close_descriptors(self) -> None:
-        for descriptor in self._ours:
-            os.close(descriptor)
-        self._ours = []
 
     def _send(self, data: bytes) -> None:
         try:

@@ -128,15 +128,14 @@ def converter_program(folder: Path) -> Path | None:
 
 
 class FolderToolchain:
-    """Kind "folder": the official `converter_lite` program. It cannot run models; `runner` does, where there is one.
+    """Kind "folder": the official `converter_lite` program, which cannot run models.
 
     `knows_save_type` says whether the program has `--saveType` (from Lite 1.9 or so on; before, it wrote only `.ms`).
     """
 
-    def __init__(self, info: ToolchainInfo, runner: Toolchain | None, knows_save_type: bool):
+    def __init__(self, info: ToolchainInfo, knows_save_type: bool):
         self.info = info
         self._program = converter_program(info.location) or info.location / "converter_lite"
-        self._runner = runner
         self._save_type = ["--saveType=MINDIR_LITE"] if knows_save_type else []
 
     def convert(self, request: ConvertRequest) -> ConvertOutcome:
@@ -154,8 +153,21 @@ class FolderToolchain:
             return ConvertOutcome(log, time.perf_counter() - started, 0.0)
 
     def load(self, model: Path, threads: int = 1) -> Session:
-        if self._runner is None:
-            raise ToolMissing("converter_lite cannot run models", "run msedge lite install: msedge's own copy can")
+        raise ToolMissing("converter_lite cannot run models", "run msedge lite install: msedge's own copy can")
+
+
+class PairedToolchain:
+    """A toolchain that converts and another that runs what it converted; `info` is the converter's."""
+
+    def __init__(self, info: ToolchainInfo, converter: Toolchain, runner: Toolchain):
+        self.info = info
+        self._converter = converter
+        self._runner = runner
+
+    def convert(self, request: ConvertRequest) -> ConvertOutcome:
+        return self._converter.convert(request)
+
+    def load(self, model: Path, threads: int = 1) -> Session:
         return self._runner.load(model, threads)
 
 

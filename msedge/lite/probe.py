@@ -157,17 +157,22 @@ def _ascend() -> bool:
     return any(p and Path(p).is_dir() for p in places)
 
 
-def probe(toolchain: Toolchain, *, can_run: bool, can_trace: bool, for_ascend: bool) -> dict[str, bool | str | int | None]:
+def probe(
+    toolchain: Toolchain, *, can_run: bool | None, can_trace: bool, for_ascend: bool
+) -> dict[str, bool | str | int | None]:
     """The abilities of a toolchain (`protocol.ToolchainInfo`), each proved.
 
-    Raises ToolError where not even a two-node model converts, or where one that should run (`can_run`) does not.
+    `can_run` says whether it runs models, None to find out. Raises ToolError where not even a two-node model converts, or
+    where one that should run does not.
     """
     with tempfile.TemporaryDirectory(prefix="msedge-probe-") as name:
         folder = Path(name)
         source, model = folder / "probe.onnx", folder / "probe.ms"
         source.write_bytes(two_node_onnx())
         toolchain.convert(ConvertRequest(source, model, "ONNX", timeout=TIMEOUT))
-        if can_run:
+        if can_run is None:
+            can_run = _works(_predict, toolchain, model, 1e-4)
+        elif can_run:
             _predict(toolchain, model, 1e-4)
         return {
             "convert": True,

@@ -109,6 +109,8 @@ class Process:
 
     def kill(self) -> None:
         """End the whole group now; harmless when it has ended."""
+        if self._log < 0:
+            return  # closed: the number may be another process's by now
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

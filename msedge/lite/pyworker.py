@@ -28,7 +28,7 @@ def _describe(tensor):
         "name": tensor.name,
         "shape": [int(d) for d in tensor.shape],
         "dtype": tensor.dtype.name.lower(),
-        "format": tensor.format.name,
+        "format": getattr(getattr(tensor, "format", None), "name", "unknown"),
     }
 
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from msedge.artifact import cache_dir, read_json, write_json
 from msedge.errors import ArtifactError, ToolError, ToolMissing
 from msedge.lite import install as installer
 from msedge.lite.abi import CONVERTER_LIBRARY, RUNTIME_LIBRARY, VERSION
-from msedge.lite.kinds import FolderToolchain, WorkerToolchain, converter_program, run_converter_program
+from msedge.lite.kinds import FolderToolchain, PairedToolchain, WorkerToolchain, converter_program, run_converter_program
 from msedge.lite.probe import probe
 from msedge.lite.protocol import Toolchain, ToolchainInfo
 from msedge.lite.wheel import this_wheel
@@ -72,7 +73,7 @@ def _install(tell: Say) -> Toolchain:
 
 def _this_interpreter(install: bool, tell: Say) -> Toolchain | None:
     spec = importlib.util.find_spec("mindspore_lite")
-    return _python(Path(sys.executable), Path(spec.origin)) if spec and spec.origin else None
+    return _python(Path(sys.executable), Path(spec.origin), install, tell) if spec and spec.origin else None
 
 
 def _own_copy(install: bool, tell: Say) -> Toolchain | None:
@@ -89,13 +90,13 @@ def _from_path(path: Path, by: str, install: bool, tell: Say) -> Toolchain:
     if not path.exists():
         raise ToolMissing(f"{by} names a toolchain that is missing: {path}")
     if path.is_file():
-        return _interpreter(path, by)
+        return _interpreter(path, by, install, tell)
     if (path / installer.RECORD).is_file():
         return _native(path)
     if converter_program(path):
         return _folder(path, install, tell)
     if (path / "bin" / "python").exists():
-        return _interpreter(path / "bin" / "python", by)
+        return _interpreter(path / "bin" / "python", by, install, tell)
     for libraries in (path, path / "lib", path / "mindspore_lite" / "lib"):
         if (libraries / CONVERTER_LIBRARY).is_file() and (libraries / RUNTIME_LIBRARY).is_file():
             return _libraries(path, libraries)
@@ -105,7 +106,7 @@ def _from_path(path: Path, by: str, install: bool, tell: Say) -> Toolchain:
     )
 
 
-def _interpreter(path: Path, by: str) -> Toolchain:
+def _interpreter(path: Path, by: str, install: bool, tell: Say) -> Toolchain:
     try:
         run = subprocess.run([str(path), "-c", _IDENTIFY], capture_output=True, text=True, timeout=60, check=False)
         origin = json.loads(run.stdout.strip().splitlines()[-1])
@@ -113,7 +114,7 @@ def _interpreter(path: Path, by: str) -> Toolchain:
         raise ToolMissing(f"{by} names a file that is no working Python interpreter: {path}") from None
     if not origin:
         raise ToolMissing(f"{by} names an interpreter without mindspore_lite: {path}", "install mindspore-lite there")
-    return _python(path, Path(origin))
+    return _python(path, Path(origin), install, tell)
 
 
 def _native(folder: Path) -> Toolchain:
@@ -132,7 +133,7 @@ def _libraries(folder: Path, libraries: Path) -> Toolchain:
     return WorkerToolchain(ToolchainInfo("native", folder, answer["version"], answer["abilities"]), libraries)
 
 
-def _python(interpreter: Path, origin: Path) -> Toolchain:
+def _python(interpreter: Path, origin: Path, install: bool, tell: Say) -> Toolchain:
     libraries = origin.parent / "lib"
     version_file = origin.parent / "version.py"
 
@@ -140,33 +141,42 @@ def _python(interpreter: Path, origin: Path) -> Toolchain:
         found = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", version_file.read_text()) if version_file.is_file() else None
         version = found[1] if found else "unknown"
         trial = WorkerToolchain(ToolchainInfo("python", interpreter, version, {"trace": False}), libraries)
-        return {"version": version, "abilities": probe(trial, can_run=True, can_trace=False, for_ascend=True)}
+        return {"version": version, "abilities": probe(trial, can_run=None, can_trace=False, for_ascend=True)}
 
     answer = _remembered("python", [interpreter, origin, version_file], ask)
-    return WorkerToolchain(ToolchainInfo("python", interpreter, answer["version"], answer["abilities"]), libraries)
+    info = ToolchainInfo("python", interpreter, answer["version"], answer["abilities"])
+    return _with_runner(WorkerToolchain(info, libraries), install, tell)
 
 
 def _folder(folder: Path, install: bool, tell: Say) -> Toolchain:
-    """A `converter_lite` folder, with msedge's own copy to run what it converts."""
     program = converter_program(folder)
-    try:
-        runner = _own_copy(install, tell) or (_install(tell) if install else None)
-    except ToolError as e:
-        tell(f"{program} can convert, but nothing here can run models: {e}")
-        runner = None
 
     def ask() -> dict[str, Any]:
         knows = "saveType" in run_converter_program(program, ["--help"], "converter_lite --help", 60.0, any_code=True)
         version = _folder_version(program)
-        trial = FolderToolchain(ToolchainInfo("folder", folder, version, {}), None, knows)
+        trial = FolderToolchain(ToolchainInfo("folder", folder, version, {}), knows)
         abilities = probe(trial, can_run=False, can_trace=False, for_ascend=True)
         return {"version": version, "abilities": abilities, "knows_save_type": knows}
 
     answer = _remembered("folder", [program], ask)
-    can_run = runner is not None and bool(runner.info.abilities["predict"])
-    can_trace = runner is not None and bool(runner.info.abilities["trace"])
-    abilities = {**answer["abilities"], "predict": can_run, "trace": can_trace}
-    return FolderToolchain(ToolchainInfo("folder", folder, answer["version"], abilities), runner, answer["knows_save_type"])
+    info = ToolchainInfo("folder", folder, answer["version"], answer["abilities"])
+    return _with_runner(FolderToolchain(info, answer["knows_save_type"]), install, tell)
+
+
+def _with_runner(converter: Toolchain, install: bool, tell: Say) -> Toolchain:
+    """`converter`, and msedge's own copy to run what it converts where it cannot."""
+    info = converter.info
+    if info.abilities["predict"]:
+        return converter
+    try:
+        runner = _own_copy(install, tell) or (_install(tell) if install else None)
+    except ToolError as e:
+        tell(f"{info.location} can convert, but nothing here can run models: {e.message}")
+        runner = None
+    if runner is None:
+        return converter
+    abilities = {**info.abilities, "predict": runner.info.abilities["predict"], "trace": runner.info.abilities["trace"]}
+    return PairedToolchain(replace(info, abilities=abilities), converter, runner)
 
 
 def _folder_version(program: Path) -> str:

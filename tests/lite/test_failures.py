@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -279,3 +280,12 @@ def test_the_converter_ends_when_msedge_is_killed(converting_parent, ends_soon):
     parent.wait(timeout=10)
     assert ends_soon(converter)
     assert not (folder / "m.ms").exists()
+
+
+def test_a_session_that_nobody_closes_ends_with_its_last_reference(toolchain, small_ms, images, ends_soon):
+    loaded = toolchain.load(small_ms)
+    loaded.predict(images)
+    pid = loaded.pid
+    del loaded
+    gc.collect()
+    assert ends_soon(pid)

@@ -93,7 +93,7 @@ def test_its_failure_is_told_with_the_cause(wrapper, small_onnx, tmp_path):
 
 
 def folder_toolchain(folder: Path) -> FolderToolchain:
-    return FolderToolchain(ToolchainInfo("folder", folder, "unknown", {}), None, True)
+    return FolderToolchain(ToolchainInfo("folder", folder, "unknown", {}), True)
 
 
 @pytest.mark.parametrize(

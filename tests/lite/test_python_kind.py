@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,3 +69,44 @@ def test_a_broken_mindspore_lite_is_refused_with_its_own_words(tmp_path):
     interpreter.chmod(0o755)
     with pytest.raises(ToolFailed, match="of another glibc"):
         find_toolchain(str(interpreter))
+
+
+def test_a_module_that_converts_but_does_not_run_is_paired_with_the_own_copy(
+    own_copy, small_onnx, images, tmp_path, monkeypatch
+):
+    """As official modules from 2.1 on may be: this one is the real converter behind mindspore_lite's interface."""
+    monkeypatch.setenv("MSEDGE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "lite").mkdir(parents=True)
+    (tmp_path / "cache" / "lite" / own_copy.name).symlink_to(own_copy)
+    package = tmp_path / "site" / "mindspore_lite"
+    package.mkdir(parents=True)
+    (package / "version.py").write_text("__version__ = '2.6.0'\n")
+    (package / "__init__.py").write_text(textwrap.dedent(CONVERTS_ONLY))
+    interpreter = tmp_path / "python"
+    lite = Path(sys.modules["msedge.lite"].__file__).parent
+    paths = f"PYTHONPATH={tmp_path / 'site'}:{lite} LIBRARIES={own_copy / 'lib'} LD_LIBRARY_PATH={own_copy / 'lib'}"
+    interpreter.write_text(f'#!/bin/sh\n{paths} exec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    found = find_toolchain(str(interpreter))
+    assert (found.info.kind, found.info.version) == ("python", "2.6.0")
+    assert found.info.abilities["predict"] and found.info.abilities["trace"]
+    found.convert(ConvertRequest(small_onnx, tmp_path / "m.ms", "ONNX"))
+    with found.load(tmp_path / "m.ms") as session:
+        assert session.predict(images).shape == (6, 5)
+
+
+CONVERTS_ONLY = """
+    import enum, os
+    import abi
+    from mindspore_lite.version import __version__
+    class FmkType(enum.Enum):
+        ONNX = 2
+        MINDIR = 3
+    class ModelType(enum.Enum):
+        MINDIR_LITE = 4
+    class Converter:
+        save_type = weight_fp16 = None
+        def convert(self, fmk, source, output, config_file=""):
+            assert self.save_type is ModelType.MINDIR_LITE
+            abi.convert(os.environ["LIBRARIES"], source, output, fmk.name, config_file, bool(self.weight_fp16))
+"""
