@@ -51,7 +51,7 @@ def print_table(title: str, columns: list[str], rows: Iterable[Iterable[Any]], *
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     wide = None if sys.stdout.isatty() else 120
-    Console(highlight=False, width=wide).print(table)
+    Console(highlight=False, markup=False, width=wide).print(table)
 
 
 class _PlainProgress:

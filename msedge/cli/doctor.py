@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from msedge.cli.common import emit_json, json_option, print_table, say
+from msedge.cli.common import emit_json, json_option, print_table, progress, say
 
 
 @click.command()
@@ -17,7 +17,11 @@ def doctor(as_json):
     from msedge.errors import ToolError
     from msedge.runtime.machine import BROKEN, MISSING, check_machine
 
-    checks = list(check_machine())
+    checks = []
+    with progress("checking this machine", 0) as report:
+        for check in check_machine():
+            checks.append(check)
+            report(len(checks))
     broken = [c for c in checks if c.status == BROKEN]
     if as_json:
         emit_json({"ok": not broken, "checks": [c.to_dict() for c in checks]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from msedge.cli.common import PATH, emit_json, json_option, lite_option, print_table, say
+from msedge.cli.common import PATH, emit_json, json_option, lite_option, print_table, progress, say
 
 
 @click.command()
@@ -25,7 +25,7 @@ def predict(model, images, top, threads, lite, as_json):
 
     paths = expand(images)
     with open_runner(model, threads=threads, lite=lite, say=say) as runner:
-        answers = classify(runner, paths, top=top, say=say)
+        answers = classify(runner, paths, top=top, say=say, progress=progress)
     failed = [a for a in answers if "error" in a]
     if as_json:
         emit_json(answers)

@@ -20,11 +20,12 @@ from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
 from msedge.data.calib import CalibrationSet
-from msedge.errors import DataError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
+from msedge.errors import DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.recipe import GateConfig
 from msedge.runtime import open_runner
+from msedge.runtime.base import short_name
 from msedge.runtime.lite_runner import toolchain_for
 from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.preparation import preprocess_for
@@ -123,13 +124,20 @@ def _convert(
     thresholds = conversion_thresholds(order.quant, order.gate)
     images = _images(order, calibration, source.spec, say)
     with open_runner(source.onnx) as reference:
+        reference.spec, reference.name = source.spec, short_name(source.given)  # the ONNX may be a copy elsewhere
         sections, written = dict(order.mode.sections), None
         preprocess = preprocess_for(reference, say=say) if images else None
         if calibration:
+            if reference.input_shape[0] != 1:
+                raise ModelError(
+                    f"{source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
+                    "export the model with batch 1",
+                )
             say(f"calibrating with {len(calibration.paths)} images of {calibration.source}")
             written, section = write_bins(calibration, preprocess, _input_name(source), work / "calibration")
             sections |= section
-        source, outcome = _run_converter(order, source, sections, toolchain, stage, say)
+        with progress("converting", 0):
+            source, outcome = _run_converter(order, source, sections, toolchain, stage, say)
         inside = summary(read_ms(stage / MODEL))
         with open_runner(stage / MODEL, lite=toolchain) as converted:
             judge_images = order.quant == "PostTraining"

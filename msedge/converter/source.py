@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msedge.artifact import sha256_file, writing
+from msedge.converter.fixed import fixed_onnx
 from msedge.errors import ArtifactError, UserError
 from msedge.mindspore_setup import load_mindspore
 from msedge.runtime import Located, load_spec, locate
@@ -77,7 +78,8 @@ def resolve_source(located: Located, fmk: str | None, work: Path, mindir_version
     """
     if located.kind == "onnx":
         golden = read_golden(located.folder / GOLDEN) if located.file.name == _ONNX else None
-        return Source(located.file, located.file, "ONNX", located.file, load_spec(located.file), golden)
+        file = fixed_onnx(located.file, work, say)
+        return Source(located.file, file, "ONNX", file, load_spec(located.file), golden)
     if located.kind == "mindir":
         return _mindir(located, fmk, work, mindir_version, say)
     from msedge.exporter import export

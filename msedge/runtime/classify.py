@@ -13,7 +13,7 @@ from msedge.data.images import read_image
 from msedge.errors import DataError, ModelError
 from msedge.runtime.base import Runner
 from msedge.runtime.preparation import class_names_of, preprocess_for
-from msedge.runtime.progress import Say, silent
+from msedge.runtime.progress import Progress, Say, no_progress, silent
 
 _CHUNK = 32
 
@@ -26,31 +26,41 @@ def expand(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def classify(runner: Runner, paths: Sequence[Path], *, top: int = 3, say: Say = silent) -> list[dict[str, Any]]:
+def classify(
+    runner: Runner, paths: Sequence[Path], *, top: int = 3, say: Say = silent, progress: Progress = no_progress
+) -> list[dict[str, Any]]:
     """For each image `{image, top: [{class, index, probability}]}`, or `{image, error}` where it cannot be read.
 
     Probabilities are the softmax of the model's outputs. Raises ModelError where the model is no classifier.
     """
     preprocess = preprocess_for(runner, say=say)
     answers: list[dict[str, Any]] = []
-    for start in range(0, len(paths), _CHUNK):
-        chunk = []
-        for path in paths[start : start + _CHUNK]:
-            answer: dict[str, Any] = {"image": str(path)}
-            answers.append(answer)
-            try:
-                chunk.append((answer, preprocess(read_image(path))))
-            except DataError as e:
-                answer["error"] = str(e)
-        if chunk:
-            logits = runner.predict(np.stack([x for _, x in chunk]))
-            if logits.ndim != 2:
-                raise ModelError(f"{runner.name} gives {list(logits.shape[1:])} for an image, it is no classifier")
-            names = class_names_of(runner, logits.shape[1])
-            for (answer, _), row in zip(chunk, softmax(logits), strict=True):
-                best = np.argsort(-row, kind="stable")[:top]
-                answer["top"] = [{"class": names[i], "index": int(i), "probability": float(row[i])} for i in best]
+    with progress("classifying", len(paths)) as report:
+        for start in range(0, len(paths), _CHUNK):
+            chunk = []
+            for path in paths[start : start + _CHUNK]:
+                answer: dict[str, Any] = {"image": str(path)}
+                answers.append(answer)
+                try:
+                    chunk.append((answer, preprocess(read_image(path))))
+                except DataError as e:
+                    answer["error"] = str(e)
+            if chunk:
+                logits = runner.predict(np.stack([x for _, x in chunk]))
+                for (answer, _), best in zip(chunk, _best(runner, logits, top), strict=True):
+                    answer["top"] = best
+            report(len(answers))
     return answers
+
+
+def _best(runner: Runner, logits: np.ndarray, top: int) -> list[list[dict[str, Any]]]:
+    if logits.ndim != 2:
+        raise ModelError(f"{runner.name} gives {list(logits.shape[1:])} for an image, it is no classifier")
+    names = class_names_of(runner, logits.shape[1])
+    return [
+        [{"class": names[i], "index": int(i), "probability": float(row[i])} for i in np.argsort(-row, kind="stable")[:top]]
+        for row in softmax(logits)
+    ]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from small_models import environment, noise, pictures, small_onnx, spec, unconvertible_onnx
 
@@ -130,6 +131,31 @@ def test_a_model_without_description_says_what_is_assumed(dataset, tmp_path, too
     report = convert(file, tmp_path / "out", quant="ptq", calib=dataset, calib_images=12, lite=toolchain, say=lines.append)
     assert sum("ImageNet's mean and std at 32 px are assumed" in line for line in lines) == 1
     assert names(report.out) == FILES - {"model.json"}
+
+
+def test_an_open_batch_and_an_awkward_input_name_are_settled(dataset, tmp_path, toolchain):
+    lines = []
+    file = small_onnx(tmp_path / "m.onnx", batch="n", input_name="image:0")
+    spec(classes=CLASSES).save(tmp_path)
+    report = convert(file, tmp_path / "out", quant="ptq", calib=dataset, calib_images=12, lite=toolchain, say=lines.append)
+    assert report.passed
+    assert [i["shape"] for i in summary(read_ms(report.model))["inputs"]] == [[1, 32, 32, 3]]
+    assert load_spec(report.out) == spec(classes=CLASSES)
+    assert any("takes any number of images" in line for line in lines)
+    assert not any("assumed" in line for line in lines)
+
+
+def test_shapes_that_cannot_be_settled(dataset, tmp_path, toolchain):
+    four = small_onnx(tmp_path / "four.onnx", batch=4)
+    assert convert(four, tmp_path / "float", lite=toolchain).passed
+    with pytest.raises(ModelError, match="4 images at a time, calibration needs one"):
+        convert(four, tmp_path / "int8", quant="ptq", calib=dataset, calib_images=4, lite=toolchain)
+    model = onnx.load(str(four))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "h"
+    onnx.save(model, str(four))
+    with pytest.raises(ModelError, match="leaves the size of its images open"):
+        convert(four, tmp_path / "open", lite=toolchain)
+    assert names(tmp_path) == {"four.onnx", "float"}
 
 
 def test_the_converters_failure_leaves_only_its_log(tmp_path, toolchain):
