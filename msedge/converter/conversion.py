@@ -20,11 +20,11 @@ from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
 from msedge.data.calib import CalibrationSet
-from msedge.errors import DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
+from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.recipe import GateConfig
-from msedge.runtime import open_runner
+from msedge.runtime import Runner, open_runner
 from msedge.runtime.base import short_name
 from msedge.runtime.lite_runner import toolchain_for
 from msedge.runtime.onnx_graph import load_graph
@@ -139,7 +139,7 @@ def _convert(
         with progress("converting", 0):
             source, outcome = _run_converter(order, source, sections, toolchain, stage, say)
         inside = summary(read_ms(stage / MODEL))
-        with open_runner(stage / MODEL, lite=toolchain) as converted:
+        with _load_result(stage / MODEL, toolchain, outcome) as converted:
             judge_images = order.quant == "PostTraining"
             parity = measure_parity(reference, converted, source.golden, images, preprocess, judge_images, progress, say)
     reasons = thresholds.failures(parity.comparison)
@@ -176,6 +176,21 @@ def _run_converter(
         say(f"{e.message}: taking the road over ONNX")
     source = replace(source, file=source.onnx, fmk="ONNX")
     return source, toolchain.convert(_request(order, source, sections, stage))
+
+
+def _load_result(model: Path, toolchain: Toolchain, outcome: ConvertOutcome) -> Runner:
+    """Load what the converter wrote; that it cannot be loaded is the converter's failure and not the user's."""
+    try:
+        return open_runner(model, lite=toolchain)
+    except ArtifactError as e:
+        cause = e.__cause__ if isinstance(e.__cause__, ToolError) else None
+        log = outcome.log + (cause.log if cause else "")
+        reason = cause.message.rpartition(": ")[2] if cause else e.message
+        raise ToolFailed(
+            f"the converter wrote a model that MindSpore Lite {toolchain.info.version} cannot load: {reason}",
+            "the model has an operator that this version does not run",
+            log,
+        ) from e
 
 
 def _request(order: _Order, source: Source, sections: ini.Sections, stage: Path) -> ConvertRequest:

@@ -22,7 +22,7 @@ def staged_folder(out: Path, own_files: Iterable[str]) -> Iterator[Path]:
     stage = out.with_name(f".{out.name}.{os.getpid()}.part")
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove_tree(stage)
+        _remove_abandoned(out)
         try:
             _create(stage, out)
             yield stage
@@ -30,6 +30,25 @@ def staged_folder(out: Path, own_files: Iterable[str]) -> Iterator[Path]:
             _swap(stage, out)
         finally:
             remove_tree(stage)
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove what a process left that was killed while it wrote."""
+    for path in out.parent.iterdir():
+        name, _, rest = path.name.rpartition(f".{out.name}.")
+        pid, _, kind = rest.partition(".")
+        if not name and kind == "part" and pid.isdigit() and not _lives(int(pid)):
+            remove_tree(path)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return pid != os.getpid()
 
 
 def _create(stage: Path, out: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from small_models import environment, noise, pictures, small_onnx, spec, unconvertible_onnx
+from small_models import environment, noise, pictures, small_onnx, spec, unconvertible_onnx, unloadable_onnx
 
 from msedge.converter import convert
 from msedge.errors import ArtifactError, DataError, ModelError, ToolFailed, ToolMissing, ToolTimeout, UserError
@@ -165,6 +165,13 @@ def test_the_converters_failure_leaves_only_its_log(tmp_path, toolchain):
     assert names(tmp_path) == {"m.onnx", "out"}
     assert str(tmp_path / "out" / "convert.log") in caught.value.hint
     assert "einsum" in (tmp_path / "out" / "convert.log").read_text()
+
+
+def test_a_result_that_does_not_load_is_the_tools_failure(tmp_path, toolchain):
+    with pytest.raises(ToolFailed, match=r"wrote a model that MindSpore Lite 2\.0\.0 cannot load") as caught:
+        convert(unloadable_onnx(tmp_path / "m.onnx"), tmp_path / "out", lite=toolchain)
+    assert names(tmp_path / "out") == {"convert.log"}
+    assert caught.value.exit_code == 3
 
 
 def test_a_failure_leaves_an_earlier_result_alone(described, tmp_path, toolchain):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,16 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
         raise error
     assert names(tmp_path) == ["out"]
     assert (out / "a").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    kept = [f".out.{os.getppid()}.part", ".out.part", ".other.1.part", ".out.x.part"]
+    for name in (f".out.{dead.stdout.strip()}.part", *kept):
+        (tmp_path / name).mkdir()
+    with staged_folder(tmp_path / "out", OWN) as stage:
+        fill(stage)
+    assert names(tmp_path) == sorted(["out", *kept])
 
 
 def test_what_is_in_the_way(tmp_path, monkeypatch):

@@ -91,6 +91,37 @@ def unconvertible_onnx(path: Path) -> Path:
     return path
 
 
+def unloadable_onnx(path: Path) -> Path:
+    """Runs in onnxruntime and converts; the Lite 2.0.0 runtime does not load it (instance norm of rank 3)."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "flat": np.array([1, 1, -1]),
+        "back": np.array([1, 3, 8, 8]),
+        "one": np.ones(1, np.float32),
+        "zero": np.zeros(1, np.float32),
+        "w": rng.normal(size=(4, 3, 8, 8)).astype(np.float32),
+        "end": np.array([1, 4]),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["r"], name="flat"),
+        helper.make_node("InstanceNormalization", ["r", "one", "zero"], ["n"], name="norm"),
+        helper.make_node("Reshape", ["n", "back"], ["b"], name="back"),
+        helper.make_node("Conv", ["b", "w"], ["c"], name="conv", kernel_shape=[8, 8], strides=[1, 1], pads=[0] * 4),
+        helper.make_node("Reshape", ["c", "end"], ["y"], name="end"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "norm",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
 def pictures(folder: Path, classes: tuple[str, ...], each: int, size: int = 40, seed: int = 0) -> Path:
     """Class folders with smooth colourful JPEGs; no classes: the images lie in the folder itself."""
     rng = np.random.default_rng(seed)
