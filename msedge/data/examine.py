@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from msedge.data.opencv import cv2
 from msedge.data.processes import WorkerDied, call_in_processes
 from msedge.errors import DataError
 
-_FEW = 64  # not worth helper processes
+_ENOUGH = 64  # files that are worth a further helper process
 _FORMAT_OF_SUFFIX = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
@@ -65,10 +66,10 @@ def examine(path: Path) -> Examined:
 
 
 def examine_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> list[Examined]:
-    """Examine many files, in helper processes where that pays; a decoder that crashes costs one file, not the run."""
-    found = []
-    results = call_in_processes(examine, paths) if len(paths) > _FEW else ((path, examine(path)) for path in paths)
-    for path, result in results:
+    """Examine files in helper processes: a decoder that crashes costs one file, not the run."""
+    found: list[Examined] = []
+    workers = min(os.cpu_count() or 1, -(-len(paths) // _ENOUGH))
+    for path, result in call_in_processes(examine, paths, workers):
         died = isinstance(result, WorkerDied)
         found.append(Examined(path, "the decoder crashed on this file") if died else result)
         if progress:

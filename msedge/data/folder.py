@@ -69,14 +69,14 @@ class Samples:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256("\n".join(self.classes).encode())
+        digest = hashlib.sha256(os.fsencode("\n".join(self.classes)))
         for path, name, label in zip(self.paths, self.names(), self.labels, strict=True):
             try:
                 with path.open("rb") as f:
                     size, head = os.fstat(f.fileno()).st_size, f.read(_FINGERPRINT_BYTES)
             except OSError as e:
                 raise DataError(f"{path}: cannot be read: {(e.strerror or str(e)).lower()}") from None
-            digest.update(f"{name}\0{label}\0{size}\0{hashlib.sha256(head).hexdigest()}\n".encode())
+            digest.update(os.fsencode(f"{name}\0{label}\0{size}\0{hashlib.sha256(head).hexdigest()}\n"))
         return digest.hexdigest()
 
     def take_balanced(self, n: int, seed: int) -> Samples:
@@ -233,7 +233,7 @@ def _hash_split(samples: Samples, split: str, base: Path, val_fraction: float, s
     keys = np.empty(len(samples), np.float64)
     for i, path in enumerate(samples.paths):
         name = path.relative_to(base).as_posix()
-        keys[i] = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6], "big") / 2**48
+        keys[i] = int.from_bytes(hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest()[:6], "big") / 2**48
     in_val = keys < val_fraction
     for label, name in enumerate(samples.classes):
         own = np.flatnonzero(samples.labels == label)

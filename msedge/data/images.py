@@ -47,9 +47,9 @@ def read_image(path: Path | str, *, trusted: bool = False) -> np.ndarray:
             "scale it down",
         )
     if trusted:
-        image = _decode(path, data, header)
+        image = _decode(data, header)
     else:
-        image, talk = _decode_in_silence(lambda: _decode(path, data, header))
+        image, talk = _decode_in_silence(lambda: _decode(data, header))
         if image is not None and _DAMAGE.search(talk):
             line = next(line for line in talk.decode(errors="replace").splitlines() if _DAMAGE.search(line.encode()))
             raise DataError(f"{path}: the {header.format} is damaged ({line.strip()})")
@@ -58,10 +58,10 @@ def read_image(path: Path | str, *, trusted: bool = False) -> np.ndarray:
     return image
 
 
-def _decode(path: Path, data: bytes, header: Header) -> np.ndarray | None:
+def _decode(data: bytes, header: Header) -> np.ndarray | None:
     try:
         if header.format == "GIF":
-            bgr = _first_frame(path)
+            bgr = _first_frame(data)
         else:
             data = essential_png(data) if header.format == "PNG" else data
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -70,13 +70,19 @@ def _decode(path: Path, data: bytes, header: Header) -> np.ndarray | None:
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def _first_frame(path: Path) -> np.ndarray | None:
-    """OpenCV's image codecs lack GIF in most builds; its video codecs have it."""
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        return video.read()[1]
-    finally:
-        video.release()
+def _first_frame(gif: bytes) -> np.ndarray | None:
+    """OpenCV's image codecs lack GIF in most builds; its video codecs have it, and read only files.
+
+    The file is a copy: FFmpeg takes some names for patterns or addresses, and OpenCV crashes on undecodable ones.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".gif") as copy:
+        copy.write(gif)
+        copy.flush()
+        video = cv2.VideoCapture(copy.name, cv2.CAP_FFMPEG)
+        try:
+            return video.read()[1]
+        finally:
+            video.release()
 
 
 def _decode_in_silence(decode: Callable[[], np.ndarray | None]) -> tuple[np.ndarray | None, bytes]:

@@ -1,4 +1,6 @@
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,8 +159,6 @@ def test_fingerprint_sees_content_label_and_name_and_not_the_place(make_folder, 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=5).filter(any), st.integers(1, 40), st.integers(0, 5))
 def test_take_balanced_is_even_and_deterministic(counts, n, seed):
-    from pathlib import Path
-
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
     paths = tuple(Path(f"{i}.png") for i in range(len(labels)))
     samples = Samples(Path(), "train", paths, labels, tuple(map(str, range(len(counts)))))
@@ -186,3 +186,12 @@ def test_the_drawn_set_is_made_in_the_cache_once(own_cache):
     stamp = samples.paths[0].stat().st_mtime_ns
     assert load_eval("builtin:catdog", drawn=config).counts() == {"cat": 2, "dog": 2}
     assert load_samples("builtin:catdog", "train", drawn=config).paths[0].stat().st_mtime_ns == stamp
+
+
+def test_names_that_are_no_unicode(make_folder):
+    root = make_folder({"a": 3, "b": 3})
+    first = root / "a/000.png"
+    first.rename(Path(os.fsdecode(os.fsencode(root) + b"/a/\xff.png")))
+    train, val = load_samples(root, "train"), load_samples(root, "val")
+    assert len(train) + len(val) == 6
+    assert len({train.fingerprint(), val.fingerprint()}) == 2

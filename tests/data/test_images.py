@@ -2,6 +2,7 @@ import os
 import struct
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,11 @@ def test_trusted_reading_gives_the_same_pixels(odd_files):
     for name in GOOD:
         path = odd_files / "good" / name
         assert np.array_equal(read_image(path), read_image(path, trusted=True))
+
+
+@pytest.mark.parametrize("name", [b"img_%03d.gif", b"http:x.gif", b"not\xffutf8.gif", b"not\xffutf8.jpg", b"two\nlines.png"])
+def test_any_file_name_can_be_read(odd_files, tmp_path, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    source = "animated.gif" if path.suffix == ".gif" else f"plain{path.suffix}"
+    path.write_bytes((odd_files / "good" / source).read_bytes())
+    assert read_image(path).shape == (120, 160, 3)

@@ -1,10 +1,10 @@
 import json
 import shutil
 import threading
+from importlib import import_module
 
 import pytest
 
-from msedge.data import examine
 from msedge.data.folder import load_samples
 from msedge.data.scan import scan
 from msedge.errors import DataError
@@ -20,9 +20,7 @@ def mixed(odd_files, make_folder):
     return root
 
 
-@pytest.mark.parametrize("few", [0, 1000])
-def test_broken_files_are_left_out_with_reasons(mixed, odd_files, capfd, monkeypatch, few):
-    monkeypatch.setattr(examine, "_FEW", few)  # 0: in helper processes
+def test_broken_files_are_left_out_with_reasons(mixed, odd_files, capfd):
     samples = load_samples(mixed, "train")
     calls = []
     report = scan(samples, lambda done, total: calls.append((done, total)))
@@ -72,3 +70,18 @@ def test_nothing_to_say_about_good_images(make_folder):
     assert report.bad == ()
     assert report.lines() == []
     assert threading.active_count() == 1
+
+
+def test_a_decoder_that_crashes_costs_one_file(make_folder, tmp_path, monkeypatch):
+    (tmp_path / "crashing_decoder.py").write_text(
+        "import os, signal\n"
+        "from msedge.data.examine import examine as whole\n"
+        "def examine(path):\n"
+        "    return os.kill(os.getpid(), signal.SIGSEGV) if path.name == '001.png' else whole(path)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    samples = load_samples(make_folder({"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 1}), "train")
+    monkeypatch.setattr("msedge.data.examine.examine", import_module("crashing_decoder").examine)
+    report = scan(samples)
+    assert [(p.name, reason) for p, reason in report.bad] == [("001.png", "the decoder crashed on this file")] * 2
+    assert len(report.good) == 4
