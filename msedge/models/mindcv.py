@@ -73,9 +73,10 @@ class MindCV(nn.Cell):
     @staticmethod
     def _create(mindcv, name: str, num_classes: int, image_size: int, arguments: dict[str, Any]) -> nn.Cell:
         """Models with tables that depend on the image size take it as an argument, the others refuse it."""
-        if image_size != 224 and "image_size" not in arguments:
-            with contextlib.suppress(TypeError):
-                return mindcv.create_model(name, num_classes=num_classes, image_size=image_size, **arguments)
+        for keyword in ("image_size", "img_size"):
+            if image_size != 224 and keyword not in arguments:
+                with contextlib.suppress(TypeError):
+                    return mindcv.create_model(name, num_classes=num_classes, **{keyword: image_size}, **arguments)
         return mindcv.create_model(name, num_classes=num_classes, **arguments)
 
     def taps(self, x):

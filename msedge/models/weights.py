@@ -80,7 +80,7 @@ def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, not
     wanted = tuple(parameter.shape)
     if value.shape == wanted:
         return value
-    if _is_head(name, wanted, model) and value.shape[1:] == wanted[1:]:
+    if wanted and _is_head(name, wanted, model) and value.shape[1:] == wanted[1:]:
         return None
     if name.endswith(_TABLES) and (resized := resize_table(name, value, wanted)) is not None:
         notices.append(f"{name} is resized from {list(value.shape)} to {list(wanted)}")
@@ -93,7 +93,7 @@ def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, not
 
 def _is_head(name: str, wanted: tuple[int, ...], model: nn.Cell) -> bool:
     if model.architecture.startswith("mindcv:"):  # whose classifiers have many names
-        return len(wanted) in (1, 2) and wanted[0] == model.num_classes
+        return wanted[0] == model.num_classes and math.prod(wanted[2:]) == 1
     return name.startswith("head.fc.")
 
 

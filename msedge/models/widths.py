@@ -43,7 +43,7 @@ def _like(value: Any, example: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ModelError(f"{where} is {value!r}", "a number is needed")
     if isinstance(example, int):
-        if value != int(value) or value < 1:
+        if not float(value).is_integer() or value < 1:
             raise ModelError(f"{where} is {value!r}", "a whole number from 1 on is needed")
         return int(value)
     if not 0 <= value < 1:

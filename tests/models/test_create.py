@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from families import FAMILIES, SMALL, small
+
+from msedge.errors import ModelError
+from msedge.models import build, create_model, default_preprocess, describe, spec_of, state
+
+
+@FAMILIES
+def test_a_described_model_is_built_again_with_the_same_shapes(name):
+    size, widths = SMALL[name]
+    spec = describe(name, 2, size, ("cat", "dog"), **widths)
+    cell = build(spec)
+    assert spec_of(cell, ("cat", "dog"), spec.preprocess) == spec
+    assert {n: p.shape for n, p in state(cell).items()} == {n: p.shape for n, p in state(small(name, 2)).items()}
+    assert not cell.training
+
+
+def test_first_weights_depend_on_the_seed_and_on_nothing_else():
+    values = [
+        {n: p.asnumpy() for n, p in state(create_model("swin_nano", 2, 32, seed=seed, **SMALL["swin_nano"][1])).items()}
+        for seed in (1, 1, 2)
+    ]
+    assert all((values[0][n] == values[1][n]).all() for n in values[0])
+    assert any((values[0][n] != values[2][n]).any() for n in values[0])
+    assert all(np.isfinite(v).all() for v in values[0].values())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: create_model("mobilevit_xxs", stam=3), "no width 'stam'.*did you mean 'stem'"),
+        (lambda: create_model("mobilevit_xxs", stem="x"), "stem is 'x'.*a number"),
+        (lambda: create_model("mobilevit_xxs", stem=0), "stem is 0.*from 1 on"),
+        (lambda: create_model("mobilevit_xxs", stem=1.5), "stem is 1.5.*whole number"),
+        (lambda: create_model("mobilevit_xxs", stem=float("inf")), "stem is inf.*whole number"),
+        (lambda: create_model("mobilevit_xxs", stem=True), "stem is True.*a number"),
+        (lambda: create_model("mobilevit_xxs", out=3), "out is 3.*a list"),
+        (lambda: create_model("mobilevit_xxs", heads=[4, 4, 4]), "heads is 4.*a list"),
+        (lambda: create_model("mobilevit_xxs", heads=[]), r"heads is \[\].*a list"),
+        (lambda: create_model("mobilevit_xxs", drop_path=1.0), "drop_path is 1.0.*below 1"),
+        (lambda: create_model("mobilevit_xxs", drop_path=float("nan")), "drop_path is nan.*below 1"),
+        (lambda: create_model("mobilevit_xxs", heads=[[4], [4]]), "heads needs 3 entries"),
+        (lambda: create_model("mobilevit_xxs", mlp=[[4], [4], [4]]), "heads and mlp differ"),
+        (lambda: create_model("mobilevit_xxs", out=[4]), "5 stages"),
+        (lambda: create_model("mobilevit_xxs", image_size=100), "100 px.*sizes nearby: 64, 128"),
+        (lambda: create_model("mobilevit_xxs", image_size=96), "96 px.*sizes nearby: 64, 128"),
+        (lambda: create_model("mobilevit_xxs", image_size=32), "32 px.*sizes nearby: 64, 128"),
+        (lambda: create_model("mobilevit_xxs", image_size=-64), "image size is -64"),
+        (lambda: create_model("mobilevit_xxs", image_size=64.0), "image size is 64.0"),
+        (lambda: create_model("mobilevit_xxs", num_classes=0), "number of classes is 0"),
+        (lambda: create_model("swin_tiny", image_size=100), "100 px.*sizes nearby: 96, 128"),
+        (lambda: create_model("swin_tiny", image_size=256, window=7), "windows that do: 2, 4, 8, 16.*sizes.*224"),
+        (lambda: create_model("swin_tiny", heads=[[3]]), "differ in their numbers of stages"),
+        (lambda: create_model("tiny_vit_5m", image_size=100), "100 px.*sizes nearby: 96, 128"),
+        (lambda: create_model("tiny_vit_5m", window=[5, 14, 7]), "windows of 5.*grid of 28.*windows that do: 2, 4, 7"),
+        (lambda: create_model("tiny_vit_5m", dim=[8]), "dim needs 4 entries"),
+        (lambda: create_model("tiny_vit_5m", mlp=[[4], [4], [4]]), "heads and mlp differ"),
+        (lambda: create_model("mobilevit"), "there is no model 'mobilevit'"),
+        (lambda: describe("mobilevit_xxs", 2, 64, ("cat",)), "1 class names for 2 classes"),
+    ],
+)
+def test_wrong_input_is_one_line_that_says_what_would_do(call, words):
+    with pytest.raises(ModelError) as e:
+        call()
+    text = str(e.value)
+    assert "\n" not in text
+    import re
+
+    assert re.search(words, text), text
+
+
+@pytest.mark.parametrize(("size", "window"), [(224, 7), (256, 8), (128, 8), (192, 6), (384, 6)])
+def test_swins_window_follows_the_image_size(size, window):
+    assert describe("swin_tiny", image_size=size).config["window"] == window
+
+
+@pytest.mark.parametrize(("size", "windows"), [(224, [7, 14, 7]), (256, [8, 16, 8]), (128, [4, 8, 4]), (64, [2, 4, 2])])
+def test_tinyvits_windows_follow_the_image_size(size, windows):
+    assert describe("tiny_vit_5m", image_size=size).config["window"] == windows
+
+
+def test_preprocessing_has_the_models_size():
+    assert default_preprocess("swin_nano", 64).size == 64
+    assert default_preprocess("mindcv:resnet18").size == 224

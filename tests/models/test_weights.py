@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from families import FAMILIES, small
+from safetensors.numpy import save_file
+
+from msedge.errors import ArtifactError, ModelError
+from msedge.mindspore_setup import load_mindspore
+from msedge.models import create_model, load_weights, save_checkpoint, state
+from msedge.models.weights import resize_table
+
+load_mindspore()
+
+from mindspore import Tensor  # noqa: E402
+
+
+def values(model) -> dict[str, np.ndarray]:
+    return {n: p.asnumpy() for n, p in state(model).items()}
+
+
+def other(name: str, **changes):
+    """A model with all values different from those of `small`."""
+    model = small(name, **changes)
+    for p in model.get_parameters():
+        p.set_data(Tensor(np.full(p.shape, 0.5, np.float32)))
+    return model
+
+
+@FAMILIES
+def test_safetensors_load_by_name(tmp_path, name):
+    source, target = small(name), other(name)
+    save_file({**values(source), "stem.bn.num_batches_tracked": np.array(3)}, tmp_path / "w.safetensors")
+    report = load_weights(target, tmp_path / "w.safetensors")
+    assert set(report.loaded) == set(values(source))
+    assert (report.missing, report.unexpected, report.replaced_head, report.notices) == ((), (), False, ())
+    assert all((v == values(target)[n]).all() for n, v in values(source).items())
+
+
+def test_a_folder_gives_its_best_checkpoint(tmp_path):
+    source, target = small("swin_nano"), other("swin_nano")
+    save_checkpoint(source, tmp_path / "best.ckpt")
+    assert not load_weights(target, tmp_path).notices
+    assert all((v == values(target)[n]).all() for n, v in values(source).items())
+
+
+def test_of_a_training_state_only_the_model_counts(tmp_path):
+    source, target = small("swin_nano"), other("swin_nano")
+    extra = {"moment:adam_m.head.fc.weight": np.zeros(3, np.float32), "msedge.progress": np.zeros(2, np.uint8)}
+    save_checkpoint({**{f"model:{n}": v for n, v in values(source).items()}, **extra}, tmp_path / "last.ckpt")
+    assert not load_weights(target, tmp_path / "last.ckpt").notices
+    assert all((v == values(target)[n]).all() for n, v in values(source).items())
+
+
+@FAMILIES
+def test_a_head_of_another_class_count_starts_anew(tmp_path, name):
+    target = small(name, 5)
+    head = values(target)["head.fc.weight"]
+    save_checkpoint(small(name, 3), tmp_path / "w.ckpt")
+    report = load_weights(target, tmp_path / "w.ckpt")
+    assert report.replaced_head
+    assert report.notices == ("the head has 3 classes in the file: it starts anew with 5",)
+    assert not {"head.fc.weight", "head.fc.bias"} & set(report.loaded)
+    assert (values(target)["head.fc.weight"] == head).all()
+
+
+def test_missing_and_unexpected_tensors_are_reported(tmp_path):
+    source = values(small("swin_nano"))
+    del source["norm.bias"]
+    save_file({**source, "aux.weight": np.zeros(2, np.float32)}, tmp_path / "w.safetensors")
+    report = load_weights(other("swin_nano"), tmp_path / "w.safetensors")
+    assert (report.missing, report.unexpected) == (("norm.bias",), ("aux.weight",))
+    assert "1 parameters are not in the file and start anew, the first is norm.bias" in report.notices
+    assert "1 tensors of the file are not used, the first is aux.weight" in report.notices
+
+
+def test_swins_first_names_are_understood(tmp_path):
+    source = small("swin_nano")
+    old = {}
+    for n, v in values(source).items():
+        n = n.replace("head.fc.", "head.").replace("layers.1.downsample.", "layers.0.downsample.")
+        old[n] = v
+    old["layers.0.blocks.1.attn_mask"] = np.zeros((4, 16, 16), np.float32)
+    old["layers.0.blocks.0.attn.relative_position_index"] = np.zeros((16, 16), np.int64)
+    save_file(old, tmp_path / "w.safetensors")
+    target = other("swin_nano")
+    assert not load_weights(target, tmp_path / "w.safetensors").notices
+    assert all((v == values(target)[n]).all() for n, v in values(source).items())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "table"),
+    [
+        ("swin_nano", {"window": 2}, "layers.0.blocks.0.attn.relative_position_bias_table"),
+        ("tiny_vit_5m", {"window": [4, 4, 2]}, "stages.1.blocks.0.attn.attention_biases"),
+    ],
+)
+def test_tables_of_positions_are_resized_with_a_notice(tmp_path, name, change, table):
+    save_checkpoint(small(name, **change), tmp_path / "w.ckpt")
+    target = other(name)
+    report = load_weights(target, tmp_path / "w.ckpt")
+    assert table in report.loaded
+    assert any(n.startswith(f"{table} is resized from") for n in report.notices)
+    assert np.ptp(values(target)[table]) > 0
+
+
+@pytest.mark.parametrize("kind", ["relative_position_bias_table", "attention_biases"])
+def test_resizing_keeps_ends_and_straight_lines(kind):
+    def table(side: int) -> np.ndarray:
+        y, x = np.mgrid[: side - 1 : side * 1j, : side - 1 : side * 1j] / (side - 1)
+        lines = np.stack([3 * y - x + 1, x], -1).reshape(-1, 2)
+        return lines.T if kind == "attention_biases" else lines
+
+    def resize(old: int, new: int) -> np.ndarray:
+        return resize_table(f"a.{kind}", table(old), table(new).shape)
+
+    assert resize(7, 13) == pytest.approx(table(13))
+    assert resize(13, 7) == pytest.approx(table(7))
+    assert resize(5, 5) == pytest.approx(table(5))
+    assert resize_table(f"a.{kind}", table(5), table(5)[:1].shape if kind == "attention_biases" else (25, 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: {"layer.w": np.zeros(3, np.float32)}, "no parameter of swin_nano"),
+        (lambda v: {**v, "norm.bias": np.zeros(99, np.float32)}, r"norm.bias is \[99\] in the file and \[12\] in swin_nano"),
+        (lambda v: {**v, "head.fc.weight": np.zeros((3, 5), np.float32)}, r"head.fc.weight is \[3, 5\]"),
+        (lambda v: {**v, "norm.bias": np.full(12, np.nan, np.float32)}, "norm.bias holds values that are not finite"),
+        (
+            lambda v: {**v, "layers.0.blocks.0.attn.relative_position_bias_table": np.zeros((50, 2), np.float32)},
+            r"relative_position_bias_table is \[50, 2\]",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_change_nothing(tmp_path, change, words):
+    save_file(change(values(small("swin_nano"))), tmp_path / "w.safetensors")
+    target = other("swin_nano")
+    with pytest.raises(ModelError, match=words):
+        load_weights(target, tmp_path / "w.safetensors")
+    assert all((v == 0.5).all() for v in values(target).values())
+
+
+def test_sixteen_bit_files_are_widened(tmp_path):
+    import struct
+
+    head = b'{"norm.bias":{"dtype":"BF16","shape":[12],"data_offsets":[0,24]}}'
+    one = np.full(12, 0x3FC0, np.uint16).tobytes()  # 1.5
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + one)
+    target = other("swin_nano")
+    load_weights(target, tmp_path / "w.safetensors")
+    assert (values(target)["norm.bias"] == 1.5).all()
+    save_file({"norm.bias": np.full(12, 2.5, np.float16)}, tmp_path / "h.safetensors")
+    load_weights(target, tmp_path / "h.safetensors")
+    assert (values(target)["norm.bias"] == 2.5).all()
+
+
+def test_damaged_safetensors_are_one_model_error(tmp_path):
+    save_file(values(small("swin_nano")), tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:5], b"", b"x" * 100, b"\xff" * 64):
+        (tmp_path / "bad.safetensors").write_bytes(data)
+        with pytest.raises(ModelError) as e:
+            load_weights(other("swin_nano"), tmp_path / "bad.safetensors")
+        assert "\n" not in str(e.value)
+
+
+def test_pickled_weights_are_refused_and_missing_ones_named(tmp_path):
+    for name in ("w.pth", "w.bin", "w.pt"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+        with pytest.raises(ModelError, match="can run code"):
+            load_weights(other("swin_nano"), tmp_path / name)
+    with pytest.raises(ArtifactError, match="there are no weights at"):
+        load_weights(other("swin_nano"), tmp_path / "none.ckpt")
+    with pytest.raises(ArtifactError, match=r"best\.ckpt"):
+        load_weights(other("swin_nano"), tmp_path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save_checkpoint(small("tiny_vit_5m"), tmp_path / "w.ckpt")
+    with pytest.raises(ModelError):
+        load_weights(create_model("mobilevit_xxs", 3, 64), tmp_path / "w.ckpt")
