@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msedge.artifact import write_json, write_manifest, write_text, writing
 from msedge.converter import ini
 from msedge.converter.calibration import Calibration, choose, write_bins
 from msedge.converter.modes import canonical_format, canonical_quant
-from msedge.converter.parity import PARITY_IMAGES, measure_parity, parity_images
+from msedge.converter.parity import PARITY_IMAGES, Parity, measure_parity, parity_images
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
 from msedge.data.calib import CalibrationSet
+from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
@@ -31,30 +31,12 @@ from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.progress import Progress, Say, no_progress, silent
 from msedge.verification import conversion_thresholds
+from msedge.verification.images import ImageSet
 
-if TYPE_CHECKING:
-    from msedge.models import ModelSpec
-
-MODEL, SPEC, LOG, PARITY = "model.ms", "model.json", "convert.log", "parity.json"
+MODEL, LOG, PARITY = "model.ms", "convert.log", "parity.json"
 FAILED_LOG = "convert-failed.log"
-OWN_FILES = (MODEL, SPEC, LOG, PARITY, FAILED_LOG, "manifest.json")
+OWN_FILES = (MODEL, "model.json", LOG, PARITY, FAILED_LOG, "manifest.json")
 _DEFAULT_GATE = GateConfig()
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What was asked for, checked."""
-
-    quant: str
-    fmk: str | None
-    profile: Profile
-    mode: Mode
-    gate: GateConfig
-    calib: Path | str | None
-    calib_images: int
-    data: Path | str | None
-    limit: int
-    timeout: float
 
 
 def convert(
@@ -82,144 +64,173 @@ def convert(
     images to judge the result on (see `parity`). `lite` is a toolchain or where to find one; where there is none it is
     installed. Raises UserError and its kinds for wrong input, ToolFailed, ToolTimeout, ToolMissing.
     """
-    order = _Order(
-        quant=(mode := canonical_quant(quant)),
-        fmk=canonical_format(fmk),
-        profile=(profile := load_profile(target)),
-        mode=_mode(profile, mode),
-        gate=gate,
-        calib=calib,
-        calib_images=calib_images,
-        data=data,
-        limit=parity_limit,
-        timeout=timeout,
-    )
+    quant, fmk, profile = canonical_quant(quant), canonical_format(fmk), load_profile(target)
+    mode = _mode(profile, quant)
     out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve would follow a link that is to be replaced)
-    located = locate_source(source, order.fmk)
+    located = locate_source(source, fmk)
     check_source(located)
     check_replaceable(out, OWN_FILES)
-    calibration = _calibration(order, say)
-    toolchain = toolchain_for(lite, say)
-    _check_abilities(toolchain, order)
-    with _work_folder() as work:
-        resolved = resolve_source(located, order.fmk, work, toolchain.info.abilities.get("mindir_version"), say)
+    calibration = _calibration(quant, calib, calib_images, say)
+    with _work_folder() as work, staged_folder(out, OWN_FILES) as stage:
+        toolchain = toolchain_for(lite, say)
+        _check_abilities(toolchain, quant)
+        resolved = resolve_source(located, fmk, work, toolchain.info.abilities.get("mindir_version"), say)
+        images = None
+        if calibration or data is not None:
+            classes = resolved.spec.classes if resolved.spec else None
+            used = calibration.paths if calibration else ()
+            images = parity_images(calib, used, data, classes, parity_limit, say)
+        conversion = _Conversion(
+            quant=quant,
+            profile=profile,
+            mode=mode,
+            source=resolved,
+            only_mindir=fmk == "MINDIR",
+            calibration=calibration,
+            images=images,
+            toolchain=toolchain,
+            timeout=timeout,
+            work=work,
+            say=say,
+            progress=progress,
+        )
         try:
-            with staged_folder(out, OWN_FILES) as stage:
-                return _convert(order, resolved, calibration, toolchain, work, stage, out, say, progress)
+            return conversion.run(stage, out, gate)
         except ToolError as e:
             raise _with_log(e, out) from e
 
 
-def _convert(
-    order: _Order,
-    source: Source,
-    calibration: Calibration | None,
-    toolchain: Toolchain,
-    work: Path,
-    stage: Path,
-    out: Path,
-    say: Say,
-    progress: Progress,
-) -> ConvertReport:
-    thresholds = conversion_thresholds(order.quant, order.gate)
-    images = _images(order, calibration, source.spec, say)
-    with open_runner(source.onnx) as reference:
-        reference.spec, reference.name = source.spec, short_name(source.given)  # the ONNX may be a copy elsewhere
-        sections, written = dict(order.mode.sections), None
-        preprocess = preprocess_for(reference, say=say) if images else None
-        if calibration:
-            if reference.input_shape[0] != 1:
-                raise ModelError(
-                    f"{source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
-                    "export the model with batch 1",
-                )
-            say(f"calibrating with {len(calibration.paths)} images of {calibration.source}")
-            written, section = write_bins(calibration, preprocess, _input_name(source), work / "calibration")
-            sections |= section
-        with progress("converting", 0):
-            source, outcome = _run_converter(order, source, sections, toolchain, stage, say)
-        inside = summary(read_ms(stage / MODEL))
-        with _load_result(stage / MODEL, toolchain, outcome) as converted:
-            judge_images = order.quant == "PostTraining"
-            parity = measure_parity(reference, converted, source.golden, images, preprocess, judge_images, progress, say)
-    reasons = thresholds.failures(parity.comparison)
-    if calibration and not inside["quantised_nodes"]:
-        reasons.append("the converter quantised no node")
-    report = ConvertReport(
-        out=out,
-        quant=order.quant,
-        target=order.profile.name,
-        fmk=source.fmk,
-        parity=parity,
-        thresholds=thresholds,
-        reasons=tuple(reasons),
-        size_bytes=(stage / MODEL).stat().st_size,
-        quantised_nodes=inside["quantised_nodes"],
-        calibration_images=len(calibration.paths) if calibration else 0,
-        seconds=outcome.seconds,
-        worker_start_seconds=outcome.worker_start_seconds,
-        toolchain=f"{toolchain.info.kind} {toolchain.info.version}",
-    )
-    _write_rest(report, source, outcome.log, written, stage)
-    return report
+@dataclass
+class _Conversion:
+    """One conversion whose every input is known and checked."""
 
+    quant: str
+    profile: Profile
+    mode: Mode
+    source: Source
+    only_mindir: bool
+    calibration: Calibration | None
+    images: tuple[ImageSet, str] | None
+    toolchain: Toolchain
+    timeout: float
+    work: Path
+    say: Say
+    progress: Progress
 
-def _run_converter(
-    order: _Order, source: Source, sections: ini.Sections, toolchain: Toolchain, stage: Path, say: Say
-) -> tuple[Source, ConvertOutcome]:
-    """Convert; a MindIR that the converter fails on goes over ONNX, unless MindIR was asked for."""
-    try:
-        return source, toolchain.convert(_request(order, source, sections, stage))
-    except ToolFailed as e:
-        if source.fmk != "MINDIR" or order.fmk == "MINDIR":
-            raise
-        say(f"{e.message}: taking the road over ONNX")
-    source = replace(source, file=source.onnx, fmk="ONNX")
-    return source, toolchain.convert(_request(order, source, sections, stage))
+    def run(self, stage: Path, out: Path, gate: GateConfig) -> ConvertReport:
+        """Convert, compare, and write everything into `stage`; `out` is where that will be."""
+        with open_runner(self.source.onnx) as reference:
+            # The ONNX may be a copy that stands alone in a temporary folder.
+            reference.spec, reference.name = self.source.spec, short_name(self.source.given)
+            preprocess = preprocess_for(reference, say=self.say) if self.images else None
+            calibrated, sections = self._calibrate(reference, preprocess)
+            with self.progress("converting", 0):
+                outcome = self._run_converter(sections, stage / MODEL)
+            parity = self._compare(reference, preprocess, stage / MODEL, outcome)
+        report = self._report(stage / MODEL, out, parity, gate, outcome)
+        self._write(report, outcome.log, calibrated, stage)
+        return report
 
+    def _calibrate(
+        self, reference: Runner, preprocess: Preprocess | None
+    ) -> tuple[CalibrationSet | None, dict[str, dict[str, ini.Value]]]:
+        if self.calibration is None:
+            return None, self.mode.sections
+        if reference.input_shape[0] != 1:
+            raise ModelError(
+                f"{self.source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
+                "export the model with batch 1",
+            )
+        self.say(f"calibrating with {len(self.calibration.paths)} images of {self.calibration.source}")
+        name = _input_name(self.source.onnx)
+        calibrated, section = write_bins(self.calibration, preprocess, name, self.work / "calibration")
+        return calibrated, self.mode.sections | section
 
-def _load_result(model: Path, toolchain: Toolchain, outcome: ConvertOutcome) -> Runner:
-    """Load what the converter wrote; that it cannot be loaded is the converter's failure and not the user's."""
-    try:
-        return open_runner(model, lite=toolchain)
-    except ArtifactError as e:
-        cause = e.__cause__ if isinstance(e.__cause__, ToolError) else None
-        log = outcome.log + (cause.log if cause else "")
-        reason = cause.message.rpartition(": ")[2] if cause else e.message
-        raise ToolFailed(
-            f"the converter wrote a model that MindSpore Lite {toolchain.info.version} cannot load: {reason}",
-            "the model has an operator that this version does not run",
-            log,
-        ) from e
+    def _run_converter(self, sections: ini.Sections, output: Path) -> ConvertOutcome:
+        """A MindIR that the converter fails on goes over ONNX, unless MindIR was asked for."""
+        try:
+            return self.toolchain.convert(self._request(sections, output))
+        except ToolFailed as e:
+            if self.source.fmk != "MINDIR" or self.only_mindir:
+                raise
+            self.say(f"{e.message}: taking the road over ONNX")
+        self.source = replace(self.source, file=self.source.onnx, fmk="ONNX")
+        return self.toolchain.convert(self._request(sections, output))
 
+    def _request(self, sections: ini.Sections, output: Path) -> ConvertRequest:
+        return ConvertRequest(
+            source=self.source.file,
+            output=output,
+            fmk=self.source.fmk,
+            config_text=ini.render(sections),
+            fp16_weights=self.mode.fp16_weights,
+            timeout=self.timeout,
+        )
 
-def _request(order: _Order, source: Source, sections: ini.Sections, stage: Path) -> ConvertRequest:
-    return ConvertRequest(
-        source=source.file,
-        output=stage / MODEL,
-        fmk=source.fmk,
-        config_text=ini.render(sections),
-        fp16_weights=order.mode.fp16_weights,
-        timeout=order.timeout,
-    )
+    def _compare(self, reference: Runner, preprocess: Preprocess | None, model: Path, outcome: ConvertOutcome) -> Parity:
+        with self._load(model, outcome) as converted:
+            return measure_parity(
+                reference,
+                converted,
+                self.source.golden,
+                self.images,
+                preprocess,
+                self.quant == "PostTraining",
+                self.progress,
+                self.say,
+            )
 
+    def _load(self, model: Path, outcome: ConvertOutcome) -> Runner:
+        """Load what the converter wrote; that it cannot be loaded is the converter's failure and not the user's."""
+        try:
+            return open_runner(model, lite=self.toolchain)
+        except ArtifactError as e:
+            cause = e.__cause__ if isinstance(e.__cause__, ToolError) else None
+            log = outcome.log + (cause.log if cause else "")
+            reason = cause.message.rpartition(": ")[2] if cause else e.message
+            raise ToolFailed(
+                f"the converter wrote a model that MindSpore Lite {self.toolchain.info.version} cannot load: {reason}",
+                "the model has an operator that this version does not run",
+                log,
+            ) from e
 
-def _write_rest(report: ConvertReport, source: Source, log: str, calibrated: CalibrationSet | None, stage: Path) -> None:
-    if source.spec:
-        source.spec.save(stage)
-    write_text(stage / LOG, log)
-    write_json(stage / PARITY, report.to_dict())
-    files = [p.name for p in sorted(stage.iterdir())]
-    write_manifest(
-        stage,
-        "convert",
-        files,
-        parents=source.parents(),
-        quant=report.quant,
-        target=report.target,
-        toolchain=report.toolchain,
-        calibration=calibrated.to_dict() if calibrated else None,
-    )
+    def _report(self, model: Path, out: Path, parity: Parity, gate: GateConfig, outcome: ConvertOutcome) -> ConvertReport:
+        thresholds = conversion_thresholds(self.quant, gate)
+        reasons = thresholds.failures(parity.comparison)
+        quantised = summary(read_ms(model))["quantised_nodes"]
+        if self.calibration and not quantised:
+            reasons.append("the converter quantised no node")
+        return ConvertReport(
+            out=out,
+            quant=self.quant,
+            target=self.profile.name,
+            fmk=self.source.fmk,
+            parity=parity,
+            thresholds=thresholds,
+            reasons=tuple(reasons),
+            size_bytes=model.stat().st_size,
+            quantised_nodes=quantised,
+            calibration_images=len(self.calibration.paths) if self.calibration else 0,
+            seconds=outcome.seconds,
+            worker_start_seconds=outcome.worker_start_seconds,
+            toolchain=f"{self.toolchain.info.kind} {self.toolchain.info.version}",
+        )
+
+    def _write(self, report: ConvertReport, log: str, calibrated: CalibrationSet | None, stage: Path) -> None:
+        if self.source.spec:
+            self.source.spec.save(stage)
+        write_text(stage / LOG, log)
+        write_json(stage / PARITY, report.to_dict())
+        write_manifest(
+            stage,
+            "convert",
+            sorted(p.name for p in stage.iterdir()),
+            parents=self.source.parents(),
+            quant=report.quant,
+            target=report.target,
+            toolchain=report.toolchain,
+            calibration=calibrated.to_dict() if calibrated else None,
+        )
 
 
 def _mode(profile: Profile, quant: str) -> Mode:
@@ -228,41 +239,33 @@ def _mode(profile: Profile, quant: str) -> Mode:
     return profile.modes[quant]
 
 
-def _calibration(order: _Order, say: Say) -> Calibration | None:
-    if order.quant != "PostTraining":
+def _calibration(quant: str, calib: Path | str | None, count: int, say: Say) -> Calibration | None:
+    if quant != "PostTraining":
         return None
-    if order.calib is None:
+    if calib is None:
         raise DataError("PostTraining needs images to calibrate with", "give --calib DIR, or --calib builtin:catdog")
-    return choose(order.calib, order.calib_images, say)
+    return choose(calib, count, say)
 
 
-def _images(order: _Order, calibration: Calibration | None, spec: ModelSpec | None, say: Say):
-    if calibration is None and order.data is None:
-        return None
-    classes = spec.classes if spec else None
-    used: Sequence[Path] = calibration.paths if calibration else ()
-    return parity_images(order.calib, used, order.data, classes, order.limit, say)
-
-
-def _check_abilities(toolchain: Toolchain, order: _Order) -> None:
+def _check_abilities(toolchain: Toolchain, quant: str) -> None:
     able, where = toolchain.info.abilities, f"the Lite toolchain in {toolchain.info.location}"
     hint = "run msedge lite install and leave --lite and MSEDGE_LITE unset"
     needed = {"convert": "convert", "predict": "run the result, which is how it is checked"}
-    if order.quant == "PostTraining":
+    if quant == "PostTraining":
         needed["full_quant"] = "quantise to INT8"
     for ability, words in needed.items():
         if not able.get(ability):
             raise ToolMissing(f"{where} cannot {words}", hint)
 
 
-def _input_name(source: Source) -> str:
-    graph = load_graph(source.onnx).graph
+def _input_name(file: Path) -> str:
+    graph = load_graph(file).graph
     weights = {i.name for i in graph.initializer}
     return next(i.name for i in graph.input if i.name not in weights)
 
 
 @contextlib.contextmanager
-def _work_folder():
+def _work_folder() -> Iterator[Path]:
     temporary = Path(tempfile.gettempdir())
     with writing(temporary), tempfile.TemporaryDirectory(prefix="msedge-convert-") as folder:
         yield Path(folder)
