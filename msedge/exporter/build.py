@@ -33,14 +33,14 @@ def infer_types(graph: Graph) -> None:
         [node_proto(n) for n in graph.nodes],
         "types",
         [_value_info(graph, i) for i in (*graph.inputs, *large)],
-        [helper.make_empty_tensor_value_info(o) for o in graph.outputs],
+        [helper.make_empty_tensor_value_info(o) for n in graph.nodes for o in n.outputs],
         [numpy_helper.from_array(c, n) for n, c in small.items()],
     )
     inferred = _inferred(helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION))
-    for info in (*inferred.graph.value_info, *inferred.graph.output):
+    for info in inferred.graph.output:
         t = info.type.tensor_type
         shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in t.shape.dim)
-        if -1 not in shape:
+        if t.elem_type and -1 not in shape:
             graph.types[info.name] = (shape, helper.tensor_dtype_to_np_dtype(t.elem_type))
     if unknown := [o for n in graph.nodes for o in n.outputs if o not in graph.types]:
         raise ExportError(f"the shape of {unknown[0]} is not known before the model runs", "only static shapes are exported")

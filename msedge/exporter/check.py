@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from msedge.errors import CheckFailed, ExportError
-from msedge.exporter.mindir_writer import inference
+from msedge.exporter.mindir_writer import first_line, inference
 from msedge.mindspore_setup import load_mindspore
 
 ms = load_mindspore()
@@ -37,10 +37,14 @@ def run_cell(cell: ms.nn.Cell, inputs: np.ndarray) -> np.ndarray:
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         with inference(cell):
-            result = cell(ms.Tensor(inputs))
+            return _first(cell(ms.Tensor(inputs))).asnumpy()
+    except Exception as e:  # kernels raise whatever class they like
+        raise ExportError(
+            f"{type(cell).__name__} does not run for input {list(inputs.shape)} on this machine: {first_line(e)}",
+            "the export is checked against the cell: it must run here",
+        ) from e
     finally:
         ms.set_context(mode=mode)
-    return _first(result).asnumpy()
 
 
 def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
@@ -62,6 +66,8 @@ def run_mindir(path: Path, inputs: np.ndarray, batch: int) -> np.ndarray:
 
 def in_batches(inputs: np.ndarray, batch: int, run) -> np.ndarray:
     """`run` on pieces of exactly `batch` images; the last one is filled up with its last image."""
+    if len(inputs) == batch:
+        return run(inputs)
     parts = []
     for start in range(0, len(inputs), batch):
         part = inputs[start : start + batch]

@@ -17,11 +17,13 @@ _LISTS = {"CellList", "SequentialCell", "CellDict"}
 def place(graph: MindGraph) -> dict[int, str]:
     """The dotted layer name of every node, by `id(node)`."""
     fixed = {id(node): path for node in graph.nodes if (path := _by_parameter(node))}
+    owners = {_names(path)[:n] for path in fixed.values() for n in range(1, len(path) + 1)}
     before, after = _nearest(graph.nodes, fixed)
     places = {}
     for node in graph.nodes:
         key = id(node)
-        path = fixed.get(key) or _between(node.layer, fixed.get(before.get(key), ()), fixed.get(after.get(key), ()))
+        neighbours = fixed.get(before.get(key), ()), fixed.get(after.get(key), ())
+        path = fixed.get(key) or _between(node.layer, *neighbours, owners)
         places[key] = ".".join(name for name, _ in path)
     return places
 
@@ -56,26 +58,28 @@ def _nearest(nodes: list[MindNode], fixed: dict[int, Path]) -> tuple[dict[int, i
     return before, after
 
 
-def _between(written: Path, before: Path, after: Path) -> Path:
+def _between(written: Path, before: Path, after: Path, owners: set[tuple[str, ...]]) -> Path:
     common = _common(before, after) if before and after else (before or after)[:-1]
     while common and common[-1][1] in _LISTS and len(before) > len(common):
         common = before[: len(common) + 1]  # between two items of a list: the end of the first one
-    if _agrees(written, common, before, after):
+    if _starts(written, common) and _agrees(written, before, after, owners):
         return written
     fitting = [c for c in _aligned(written, before, after) if _starts(c, common)]
     return max(fitting, key=len, default=common)
 
 
-def _agrees(written: Path, common: Path, before: Path, after: Path) -> bool:
-    """Whether the written scope lies inside `common` and in, or directly beside, one of the neighbours."""
-    inside = _starts(written, common)
-    return inside and (not (before or after) or any(_starts(other, written[:-1]) for other in (before, after)))
+def _agrees(written: Path, before: Path, after: Path, owners: set[tuple[str, ...]]) -> bool:
+    """Whether the written layer holds a neighbour, or stands directly beside one and holds no parameter itself."""
+    if not (before or after):
+        return True
+    held = written if _names(written) in owners else written[:-1]
+    return any(_starts(other, held) for other in (before, after))
 
 
 def _aligned(written: Path, before: Path, after: Path):
     """Where the neighbours' layers have the class of the written scope, or that of the cell around it."""
     classes = [cls for _, cls in written]
-    around = 2 if len(written) > 2 and classes[-2] in _LISTS else 1  # a list says nothing: look at its owner, too
+    around = 2 if classes[-2:-1] and classes[-2] in _LISTS else 1  # a list says nothing: look at its owner, too
     for other in (before, after):
         for depth in range(1, len(other) + 1):
             head = other[:depth]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -63,11 +64,12 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet(folder: str) -> Iterator[None]:
-    """MindSpore's reports of failed compilations go to `folder`, not to the working directory; its warnings are its own."""
+    """MindSpore's reports of failed compilations go to `folder`, not to the working directory, and what its C++ side prints
+    to a file there: the exception says the same. Its warnings are its own."""
     before = os.environ.get("MS_OM_PATH")
     os.environ["MS_OM_PATH"] = folder
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stderr_to(Path(folder) / "stderr.txt"):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -75,3 +77,20 @@ def _quiet(folder: str) -> Iterator[None]:
             os.environ.pop("MS_OM_PATH")
         else:
             os.environ["MS_OM_PATH"] = before
+
+
+@contextlib.contextmanager
+def _stderr_to(file: Path) -> Iterator[None]:
+    """Redirect the process's error stream, below Python; with MSEDGE_DEBUG it stays."""
+    if os.environ.get("MSEDGE_DEBUG"):
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with file.open("wb") as f:
+            os.dup2(f.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -20,6 +20,7 @@ from msedge.exporter.passes.share_constants import share_constants
 from msedge.exporter.passes.split_slices import split_slices
 
 PASSES: tuple[Callable[[Graph], bool], ...] = (
+    share_constants,
     fold_constants,
     drop_no_ops,
     canonicalise_activations,
@@ -31,7 +32,6 @@ PASSES: tuple[Callable[[Graph], bool], ...] = (
     merge_reshapes,
     merge_transposes,
     drop_dead,
-    share_constants,
 )
 _ROUNDS = 20
 

@@ -17,6 +17,9 @@ def fold_batchnorm(graph: Graph) -> bool:
     producers = graph.producers()
     changed = False
     for node in [n for n in graph.nodes if n.op == "BatchNormalization"]:
+        if _moved_before_reshape(graph, node, producers):
+            changed = True
+            continue
         source = producers.get(node.inputs[0])
         if any(i not in graph.constants for i in node.inputs[1:]):
             continue
@@ -31,6 +34,23 @@ def fold_batchnorm(graph: Graph) -> bool:
             continue
         changed = True
     return changed
+
+
+def _moved_before_reshape(graph: Graph, node: Node, producers: dict[str, Node]) -> bool:
+    """Exchange the node with a Reshape before it that only adds axes of length one after the channels."""
+    reshape = producers.get(node.inputs[0])
+    if reshape is None or reshape.op != "Reshape" or graph.uses()[reshape.output] != 1:
+        return False
+    data = reshape.inputs[0]
+    inner, outer = graph.shape(data), graph.shape(reshape.output)
+    if len(inner) < 2 or inner[:2] != outer[:2] or {*inner[2:], *outer[2:]} - {1}:
+        return False
+    moved = graph.new_node(node.op, node.layer, [data, *node.inputs[1:]], [graph.types[data]], **node.attrs)
+    after = graph.new_node("Reshape", node.layer, [moved.output, reshape.inputs[1]], [graph.types[node.output]])
+    graph.insert(node, [moved, after])
+    graph.replace(node.output, after.output)
+    graph.remove([reshape])
+    return True
 
 
 def _affine(graph: Graph, node: Node) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from msedge.exporter.emitter import Op
 from msedge.exporter.registry import rule
 
 
-@rule("ReLU", "Relu")
+@rule("ReLU")
 def relu(op: Op) -> str:
     return op.op("Relu", op.tensor(0))
 
@@ -18,7 +18,14 @@ def relu6(op: Op) -> str:
     return op.op("Clip", op.tensor(0), op.scalar(0.0, "zero"), op.scalar(6.0, "six"))
 
 
-@rule("SiLU", "Swish")
+@rule("Hardtanh")
+def hard_tanh(op: Op) -> str:
+    """`hardtanh(x, low, high)`; ReLU6 is 0 to 6."""
+    low, high = (float(op.static(i)) for i in (1, 2))
+    return op.op("Clip", op.tensor(0), op.scalar(low, "low"), op.scalar(high, "high"))
+
+
+@rule("SiLU")
 def silu(op: Op) -> str:
     """x * sigmoid(x), in this order: Lite does not fuse the other."""
     x = op.tensor(0)
@@ -50,7 +57,7 @@ def gelu_ext(op: Op) -> str:
     return tanh_gelu(op, op.tensor(0)) if op.static(1, default=0) in (1, "tanh") else erf_gelu(op, op.tensor(0))
 
 
-@rule("FastGeLU", "FastGelu", "QuickGelu")
+@rule("FastGeLU")
 def quick_gelu(op: Op) -> str:
     """x * sigmoid(1.702 x)."""
     x = op.tensor(0)
@@ -70,7 +77,7 @@ def hard_swish(op: Op) -> str:
     return op.op("Div", op.op("Mul", x, clipped), op.scalar(6.0, "six"))
 
 
-@rule("LeakyReLUExt", "LeakyReLU")
+@rule("LeakyReLUExt")
 def leaky_relu(op: Op) -> str:
     return op.op("LeakyRelu", op.tensor(0), alpha=float(op.static(1, "negative_slope")))
 
@@ -88,7 +95,7 @@ def prelu(op: Op) -> str:
     return op.op("PRelu", op.tensor(0), slope)
 
 
-@rule("Softplus", "SoftplusExt")
+@rule("Softplus")
 def softplus(op: Op) -> str:
     return op.op("Softplus", op.tensor(0))
 
@@ -106,7 +113,7 @@ def _one_axis(op: Op) -> int:
     return axes[0]
 
 
-@rule("Softmax", "SoftMax")
+@rule("Softmax")
 def softmax(op: Op) -> str:
     return op.op("Softmax", op.tensor(0), axis=_one_axis(op))
 

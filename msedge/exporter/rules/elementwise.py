@@ -44,8 +44,16 @@ _BINARY = {
     "LogicalAnd": "And",
     "LogicalOr": "Or",
 }
-# The same with a Python number on one side, and PowTensorScalar for its cousin.
-_WITH_NUMBER = {"Adds": "Add", "Subs": "Sub", "Muls": "Mul", "Divs": "Div", "PowTensorScalar": "Pow"}
+# The same with a Python number on one side.
+_WITH_NUMBER = {
+    "Muls": "Mul",
+    "Divs": "Div",
+    "PowTensorScalar": "Pow",
+    "PowScalarTensor": "Pow",
+    "EqScalar": "Equal",
+    "LessScalar": "Less",
+    "GreaterEqualScalar": "GreaterOrEqual",
+}
 
 
 @rule(*_UNARY)
@@ -76,7 +84,7 @@ def not_equal(op: Op) -> str:
     return op.op("Not", op.op("Equal", *_sides(op)))
 
 
-@rule("AddExt", "SubExt", "InplaceAddExt", "InplaceSubExt")
+@rule("AddExt", "SubExt", "AddScalar", "SubScalar", "InplaceAddExt", "InplaceSubExt", "InplaceAddsExt", "InplaceSubScalar")
 def scaled_add(op: Op) -> str:
     """x + alpha * y."""
     x, y = _sides(op)
@@ -86,10 +94,9 @@ def scaled_add(op: Op) -> str:
     return op.op("Sub" if "Sub" in op.node.op else "Add", x, y)
 
 
-@rule("InplaceMul", "InplaceMuls", "InplaceDiv", "InplaceDivs", "InplaceSubs", "InplaceAddsExt")
+@rule("InplaceMul", "InplaceMuls", "InplaceDiv", "InplaceDivs")
 def in_place(op: Op) -> str:
-    kind = next(k for k in ("Mul", "Div", "Sub", "Add") if k in op.node.op)
-    return op.op(kind, *_sides(op))
+    return op.op("Mul" if "Mul" in op.node.op else "Div", *_sides(op))
 
 
 @rule("Square")
@@ -102,13 +109,13 @@ def rsqrt(op: Op) -> str:
     return op.op("Reciprocal", op.op("Sqrt", op.tensor(0)))
 
 
-@rule("FloorDiv")
+@rule("FloorDiv", "FloorDivScalar")
 def floor_div(op: Op) -> str:
     quotient = op.op("Div", *_sides(op))
     return op.op("Floor", quotient) if op.result[1].kind == "f" else quotient
 
 
-@rule("FloorMod", "Mod")
+@rule("FloorMod", "RemainderTensorScalar")
 def floor_mod(op: Op) -> str:
     x, y = _sides(op)
     if op.result[1].kind != "f":
@@ -124,7 +131,7 @@ def add_n(op: Op) -> str:
     return total
 
 
-@rule("ClampScalar", "ClipByValue")
+@rule("ClampScalar")
 def clamp(op: Op) -> str:
     bounds = [float(op.static(i)) if op.has(i) else None for i in (1, 2)]
     names = [op.scalar(b, role) if b is not None else "" for b, role in zip(bounds, ("low", "high"), strict=True)]
@@ -137,11 +144,11 @@ def cast(op: Op) -> str:
     return op.op("Cast", op.tensor(0), to=int(onnx.helper.np_dtype_to_tensor_dtype(to)))
 
 
-@rule("Select", "Where")
+@rule("Select")
 def select(op: Op) -> str:
     return op.op("Where", op.tensor(0), op.tensor_as(1, op.result[1]), op.tensor_as(2, op.result[1]))
 
 
-@rule("MaskedFill")
+@rule("MaskedFill", "MaskedFillScalar")
 def masked_fill(op: Op) -> str:
     return op.op("Where", op.tensor(1), op.tensor_as(2, op.result[1]), op.tensor(0))

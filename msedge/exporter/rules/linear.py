@@ -37,7 +37,7 @@ def matmul_ext(op: Op) -> str:
     return op.op("MatMul", op.tensor(0), op.tensor(1))
 
 
-@rule("Dense", "LinearExt")
+@rule("Dense")
 def dense(op: Op) -> str:
     """Arguments x [..., in], weight [out, in], bias [out] or None."""
     rank = len(op.shape(0))

@@ -70,7 +70,7 @@ def group_norm(op: Op) -> list[str]:
     return [op.op("Add", op.op("Mul", normal, weight), bias)]
 
 
-@rule("InstanceNorm", "InstanceNormV2")
+@rule("InstanceNorm")
 def instance_norm(op: Op) -> list[str]:
     raise op.fail("it keeps running statistics", "use GroupNorm with one group per channel")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msedge.exporter.emitter import Op
 from msedge.exporter.registry import rule
-from msedge.exporter.rules.conv import same_pads, spatial
+from msedge.exporter.rules.conv import onnx_pads, same_pads, spatial
 
 _SAME, _VALID = ("same", 1), ("valid", 2)
 
@@ -34,36 +34,58 @@ def pool(op: Op) -> str:
     return op.op(kind, op.tensor(0), kernel_shape=kernel, strides=strides, pads=pads, **attrs)
 
 
-def _padded(op: Op, x: str, pads: list[int]) -> str:
-    amounts = op.numbers([0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]], "pads")
-    return op.op("Pad", x, amounts, op.scalar(0.0, "zero"), mode="constant")
-
-
-@rule("AvgPool2D", "AvgPoolExt")
+@rule("AvgPool2D")
 def average_pool_ext(op: Op) -> str:
     """`avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)`."""
     kernel = spatial(op.ints(1))
     strides = spatial(op.ints(2)) if op.has(2) and op.static(2) != () else kernel
-    pads = spatial(op.ints(3)) * 2
     if op.static(4) or (op.has(6) and op.static(6)):
         raise op.fail("ceil_mode and divisor_override are not exported")
-    x, count = op.tensor(0), bool(op.static(5))
-    if any(pads) and count:
-        x, pads = _padded(op, x, pads), [0, 0, 0, 0]
+    return _average(op, op.tensor(0), kernel, strides, spatial(op.ints(3)) * 2, bool(op.static(5)))
+
+
+def _average(op: Op, x: str, kernel: list[int], strides: list[int], pads: list[int], count_padding: bool) -> str:
+    if any(pads) and count_padding:
+        amounts = op.numbers([0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]], "pads")
+        x = op.op("Pad", x, amounts, op.scalar(0.0, "zero"), mode="constant")
+        pads = [0, 0, 0, 0]
     return op.op("AveragePool", x, kernel_shape=kernel, strides=strides, pads=pads, count_include_pad=0)
 
 
-@rule("MaxPoolWithMask", "MaxPoolWithIndices", "MaxPoolWithArgmaxV2")
-def max_pool_with_places(op: Op) -> list[str]:
+def _flat(op: Op) -> str:
+    """The input of a 3-D pool without its depth of one: MindSpore pools images with padding that way."""
+    shape = op.shape(0)
+    if shape[2] != 1:
+        raise op.fail("it pools over depth")
+    return op.reshape(op.tensor(0), (*shape[:2], *shape[3:]))
+
+
+@rule("AvgPool3D")
+def average_pool_3d(op: Op) -> str:
+    if op.attr("ceil_mode") or op.attr("divisor_override"):
+        raise op.fail("ceil_mode and divisor_override are not exported")
+    kernel, strides = spatial(op.attr("kernel_size")), spatial(op.attr("strides"))
+    pads = onnx_pads(*op.attr("pad_list")[2:])
+    return op.reshape(_average(op, _flat(op), kernel, strides, pads, op.attr("count_include_pad")), op.result[0])
+
+
+@rule("MaxPool3DWithArgmax")
+def max_pool_3d(op: Op) -> list[str]:
     """Only the maxima can be exported, not their places."""
-    by_attr = op.node.op == "MaxPoolWithArgmaxV2"
-    kernel = spatial(op.ints(1, "kernel_size"))
-    strides = spatial(op.ints(2, "strides"))
-    pads = spatial(op.ints(3, "pads" if by_attr else "")) * 2
-    dilation = op.ints(4, "dilation", 1)
-    if op.static(5, "ceil_mode", False) or set(dilation) != {1}:
+    if op.attr("ceil_mode") or set(op.attr("dilation")) != {1}:
         raise op.fail("ceil_mode and dilation are not exported")
-    return [op.op("MaxPool", op.tensor(0), kernel_shape=kernel, strides=strides, pads=pads)]
+    kernel, strides, pads = (spatial(op.attr(n)) for n in ("ksize", "strides", "pads"))
+    y = op.op("MaxPool", _flat(op), kernel_shape=kernel, strides=strides, pads=pads * 2)
+    return [op.reshape(y, op.result[0])]
+
+
+@rule("MaxPoolWithMask", "MaxPoolWithIndices")
+def max_pool_with_places(op: Op) -> list[str]:
+    """`max_pool2d(x, kernel, strides, padding, dilation, ceil_mode)`; only the maxima can be exported, not their places."""
+    kernel, strides, pads = (spatial(op.ints(i, n)) for i, n in ((1, "kernel_size"), (2, "strides"), (3, "pads")))
+    if op.static(5, "ceil_mode", False) or set(op.ints(4, "dilation", 1)) != {1}:
+        raise op.fail("ceil_mode and dilation are not exported")
+    return [op.op("MaxPool", op.tensor(0), kernel_shape=kernel, strides=strides, pads=pads * 2)]
 
 
 @rule("AdaptiveAvgPool2D", "AdaptiveAvgPool2DExt")

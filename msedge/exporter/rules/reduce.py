@@ -12,8 +12,6 @@ _KINDS = {
     "SumExt": "ReduceSum",
     "ReduceMax": "ReduceMax",
     "ReduceMin": "ReduceMin",
-    "AMax": "ReduceMax",
-    "AMin": "ReduceMin",
     "ReduceProd": "ReduceProd",
     "ProdExt": "ReduceProd",
 }
@@ -42,11 +40,17 @@ def cumulative_sum(op: Op) -> str:
     return op.op("CumSum", op.tensor(0), op.numbers(op.static(1), "axis"), exclusive=flags[0], reverse=flags[1])
 
 
-@rule("Argmax", "ArgMaxExt", "ArgMaxWithValue")
-def arg_max(op: Op) -> str | list[str]:
-    axis = int(op.static(1, "axis"))
-    if op.node.op == "ArgMaxWithValue":
-        keep = int(bool(op.static(2, "keep_dims", False)))
-        place = op.op("ArgMax", op.tensor(0), axis=axis, keepdims=keep)
-        return [place, op.op("ReduceMax", op.tensor(0), axes=[axis], keepdims=keep)]
-    return op.op("ArgMax", op.tensor(0), axis=axis, keepdims=0)
+@rule("ArgMaxWithValue", "ArgMinWithValue")
+def extreme_with_place(op: Op) -> list[str]:
+    """Arguments x, axis, keep_dims; gives the place and the value."""
+    axis, keep = int(op.static(1, "axis")), int(bool(op.static(2, "keep_dims", False)))
+    kind = op.node.op[3:6]
+    place = op.op(f"Arg{kind}", op.tensor(0), axis=axis, keepdims=keep)
+    return [place, op.op(f"Reduce{kind}", op.tensor(0), axes=[axis], keepdims=keep)]
+
+
+@rule("Argmax", "ArgMaxExt")
+def arg_max(op: Op) -> str:
+    """`Argmax(x, axis)`, `ArgMaxExt(x, axis, keep_dims)`."""
+    keep = int(bool(op.static(2))) if op.node.op == "ArgMaxExt" else 0
+    return op.op("ArgMax", op.tensor(0), axis=int(op.static(1, "axis")), keepdims=keep)

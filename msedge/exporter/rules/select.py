@@ -69,7 +69,7 @@ def take_one(op: Op) -> str:
     return op.reshape(op.op("Slice", op.tensor(0), *bounds), op.result[0])
 
 
-@rule("ReverseV2", "Flip")
+@rule("ReverseV2")
 def reverse(op: Op) -> str:
     axes = [a % len(op.shape(0)) for a in op.ints(1, "axis")]
     starts, ends, steps = [-1] * len(axes), [-(2**31)] * len(axes), [-1] * len(axes)
@@ -101,6 +101,6 @@ def index_select(op: Op) -> str:
     return op.op("Gather", op.tensor(0), places[0], axis=0)
 
 
-@rule("GatherD", "GatherDExt")
+@rule("GatherD")
 def gather_elements(op: Op) -> str:
     return op.op("GatherElements", op.tensor(0), _places(op, 2), axis=int(op.static(1)))

@@ -8,29 +8,18 @@ from msedge.exporter.emitter import Op
 from msedge.exporter.registry import rule
 
 
-@rule(
-    "Reshape",
-    "Flatten",
-    "FlattenExt",
-    "Squeeze",
-    "ExpandDims",
-    "Unsqueeze",
-    "View",
-    "ReshapeView",
-    "ExpandDimsView",
-    "SqueezeView",
-)
+@rule("Reshape", "Flatten", "FlattenExt", "Squeeze", "ExpandDims", "View", "ExpandDimsView")
 def reshape(op: Op) -> str:
     return op.reshape(op.tensor(0), op.result[0])
 
 
-@rule("Transpose", "Permute", "TransposeView")
+@rule("Transpose", "TransposeView")
 def transpose(op: Op) -> str:
     rank = len(op.shape(0))
     return op.op("Transpose", op.tensor(0), perm=[p % rank for p in op.ints(1, "perm")])
 
 
-@rule("TransposeExtView", "SwapAxes", "TransposeExt")
+@rule("TransposeExtView")
 def swap_axes(op: Op) -> str:
     perm = list(range(len(op.shape(0))))
     a, b = int(op.static(1)), int(op.static(2))
@@ -38,7 +27,7 @@ def swap_axes(op: Op) -> str:
     return op.op("Transpose", op.tensor(0), perm=perm)
 
 
-@rule("Concat", "Cat")
+@rule("Concat")
 def concat(op: Op) -> str:
     return op.op("Concat", *op.tensors(0), axis=int(op.static(1, "axis")))
 
@@ -65,7 +54,7 @@ def split(op: Op) -> list[str]:
     return op.op("Split", op.tensor(0), sizes, n_out=len(shapes), axis=axis)
 
 
-@rule("Unstack", "UnstackExtView", "UnstackExt")
+@rule("Unstack", "UnstackExtView")
 def unstack(op: Op) -> list[str]:
     axis = int(op.static(1, "axis")) % len(op.shape(0))
     count, shape = op.shape(0)[axis], op.node.outputs[0][0]
