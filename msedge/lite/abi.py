@@ -85,7 +85,7 @@ class _Library:
         try:
             self._dll = C.CDLL(path, mode=C.RTLD_GLOBAL)
         except OSError as e:
-            raise LiteError("the library cannot be loaded: %s" % e) from None  # noqa: UP031
+            raise LiteError(f"the library cannot be loaded: {e}") from None
         self._libc = C.CDLL(None)
         self._libc.malloc.restype = C.c_void_p
         self._libc.malloc.argtypes = [C.c_size_t]
@@ -93,13 +93,13 @@ class _Library:
         self._alive = []  # memory that C++ objects refer to
         version = self.chars(self.call("_ZN9mindspore11CharVersionEv", returns=_Returned))
         if version and VERSION not in version:  # the runtime library of 2.0.0 leaves it empty
-            raise LiteError("the library says that it is %r, not version %s" % (version, VERSION))  # noqa: UP031
+            raise LiteError(f"the library says that it is {version!r}, not version {VERSION}")
 
     def symbol(self, name):
         try:
             return getattr(self._dll, name)
         except AttributeError:
-            raise LiteError("the library is not version %s: it lacks %s" % (VERSION, name)) from None  # noqa: UP031
+            raise LiteError(f"the library is not version {VERSION}: it lacks {name}") from None
 
     def call(self, name, *arguments, returns=None):
         function = self.symbol(name)
@@ -111,7 +111,7 @@ class _Library:
         data = self.call(name, *arguments, returns=_Returned).words[0]
         code = C.c_uint32.from_address(data).value if data else 0
         if code:
-            raise LiteError("status %#010x" % code)  # noqa: UP031
+            raise LiteError(f"status {code:#010x}")
 
     def new(self, constructor):
         """Construct an object; 256 bytes hold any of the classes used here."""
@@ -209,7 +209,7 @@ class Model:
         return {
             "name": self._library.chars(call("_ZNK9mindspore8MSTensor8CharNameEv", this, returns=_Returned)),
             "shape": [C.c_int64.from_address(d).value for d in shape.items(8)],
-            "dtype": _DTYPES.get(dtype, "type%d" % dtype),  # noqa: UP031
+            "dtype": _DTYPES.get(dtype, f"type{dtype}"),
             "format": _FORMATS.get(layout, str(layout)),
         }
 
@@ -218,7 +218,7 @@ class Model:
         size = self._library.call("_ZNK9mindspore8MSTensor8DataSizeEv", C.c_void_p(tensor), returns=C.c_size_t)
         data = self._library.call("_ZN9mindspore8MSTensor11MutableDataEv", C.c_void_p(tensor), returns=C.c_void_p)
         if size and not data:
-            raise LiteError("the runtime gives no memory for a tensor of %d bytes" % size)  # noqa: UP031
+            raise LiteError(f"the runtime gives no memory for a tensor of {size} bytes")
         return (C.c_char * size).from_address(data) if size else b""
 
     def set_inputs(self, arrays):
@@ -226,7 +226,7 @@ class Model:
         for tensor, data in zip(self._inputs.items(16), arrays):  # noqa: B905 (Python 3.7)
             memory = self._bytes(tensor)
             if len(memory) != len(data):
-                raise LiteError("an input has %d bytes, the model wants %d" % (len(data), len(memory)))  # noqa: UP031
+                raise LiteError(f"an input has {len(data)} bytes, the model wants {len(memory)}")
             C.memmove(memory, data, len(data))
 
     def _predict(self, before, after, emit):

@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(step, done, total): the steps are "download", "check", "unpack" (bytes) and "prove"."""
 
 WHEEL_VARIABLE = "MSEDGE_LITE_WHEEL"
-DOWNLOAD_TIMEOUT = 3600.0
+STALL_SECONDS = 300.0
 _MARGIN = 64 << 20
 
 
@@ -99,15 +99,17 @@ def _download(wheel: Wheel, staging: Path, report: Progress) -> Path:
     """Let pip download the wheel for another Python into `staging`; returns its path."""
     command = [sys.executable, "-m", "pip", "download", f"mindspore-lite=={VERSION}", "--no-deps"]
     command += ["--only-binary=:all:", "--python-version", "3.7", "--implementation", "cp", *wheel.pip_platform]
-    command += ["--dest", str(staging), "--no-input", "--disable-pip-version-check", "--retries", "2"]
+    command += ["--dest", str(staging), "--no-input", "--disable-pip-version-check"]
     command += _resume_options()
     # pip writes into TMPDIR while it downloads: there its progress can be seen, and it is on the cache's disk
-    environment = {**os.environ, "TMPDIR": str(staging), "PYTHONWARNINGS": "ignore"}
+    environment = {"PIP_RETRIES": "2", **os.environ, "TMPDIR": str(staging), "PYTHONWARNINGS": "ignore"}
     process = Process(command, "pip", environment)
-    deadline = time.monotonic() + DOWNLOAD_TIMEOUT
+    done, grown = 0, time.monotonic()
     try:
-        while process.returncode is None and time.monotonic() < deadline:
-            report("download", min(_bytes_below(staging), wheel.size), wheel.size)
+        while process.returncode is None and time.monotonic() - grown < STALL_SECONDS:
+            if (size := _bytes_below(staging)) != done:
+                done, grown = size, time.monotonic()
+            report("download", min(done, wheel.size), wheel.size)
             time.sleep(0.1)
         code, log = process.returncode, process.log()
     finally:
@@ -126,7 +128,7 @@ def _download(wheel: Wheel, staging: Path, report: Progress) -> Path:
 
 def _pip_reason(log: str, code: int | None) -> str:
     if code is None:
-        return f"pip took more than {DOWNLOAD_TIMEOUT:g} s"
+        return f"nothing came for {STALL_SECONDS:g} s"
     if "No module named pip" in log:
         return "this Python has no pip (python -m ensurepip installs it)"
     lines = [line.strip() for line in log.splitlines() if line.strip()]

@@ -101,7 +101,7 @@ def serve(backend, role, folder, requests, replies, tensors):
         op = request.pop("op")
         try:
             if op not in allowed:
-                raise ValueError("a %s worker has no %r" % (role, op))  # noqa: UP031
+                raise ValueError(f"a {role} worker has no {op!r}")
             send(dict(getattr(host, op)(**request), ok=True))
         except Exception as e:
             send({"ok": False, "error": str(e) or repr(e), "kind": type(e).__name__})
@@ -123,5 +123,5 @@ if __name__ == "__main__":
     try:
         main()
     except BaseException as e:
-        print("%s: %s" % (type(e).__name__, e), file=sys.stderr, flush=True)  # noqa: UP031
+        print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
         os._exit(1)

@@ -197,6 +197,16 @@ def test_an_interrupted_download_is_no_install(monkeypatch, tmp_path, signal_num
     assert left_in(tmp_path) == []
 
 
+def test_a_download_that_stalls_is_given_up(monkeypatch, tmp_path):
+    x86_64_only()
+    monkeypatch.setattr(wheel, "STALL_SECONDS", 3.0)
+    with index(b"half a wheel" * 100_000, threading.Event()) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        with pytest.raises(ToolMissing, match="nothing came for 3 s"):
+            install(cache=tmp_path)
+    assert left_in(tmp_path) == []
+
+
 def test_a_partial_download_beside_is_not_taken_for_a_wheel(monkeypatch, tmp_path):
     some_wheel(tmp_path / "lite" / "download")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
