@@ -81,7 +81,7 @@ def _manage(destination, source, operation):
 
 class _Library:
     def __init__(self, folder, name):
-        path = os.path.join(folder, name)  # noqa: PTH118 (pathlib would cost a third of the worker's start)
+        path = os.path.join(folder, name)  # noqa: PTH118 (pathlib is a slow import)
         try:
             self._dll = C.CDLL(path, mode=C.RTLD_GLOBAL)
         except OSError as e:

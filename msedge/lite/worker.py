@@ -110,7 +110,7 @@ def serve(backend, role, folder, requests, replies, tensors):
 def main():
     backend_name, role, folder = sys.argv[1:4]
     requests, replies, tensors = (int(a) for a in sys.argv[4:7])
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is a third of the start)
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is a slow import)
     sys.path[:] = [here] + [p for p in sys.path if p != here]
     backend = __import__(backend_name)
     del sys.path[0]  # the names of msedge's modules must not hide those of mindspore_lite's

@@ -176,7 +176,7 @@ def test_an_interrupted_download_is_no_install(monkeypatch, tmp_path, signal_num
     x86_64_only()
     stall = threading.Event()
     with index(b"half a wheel" * 100_000, stall) as url:
-        environment = {**os.environ, "PIP_INDEX_URL": url, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PIP_INDEX_URL": url, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
         command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path)]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         assert child.stdout.readline() == "under way\n"
