@@ -46,6 +46,7 @@ def test_every_model_runtime_and_thread_count_has_its_row(onnx_file, ms_file, to
         assert row["ratio"] == pytest.approx(row["p50_ms"] / first["p50_ms"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_timed_and_counted_as_published_tables_do(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("MSEDGE_CACHE", str(tmp_path))
     (row,) = bench([checkpoint], runs=2, warmup=1)
