@@ -22,14 +22,19 @@ ms = load_mindspore()
 
 @contextlib.contextmanager
 def inference(cell: ms.nn.Cell) -> Iterator[None]:
-    """The cell and all inside it with training switched off; their own switches come back afterwards."""
-    before = [(c, c.training) for _, c in cell.cells_and_names()]
+    """The cell and all inside it with training switched off; their own switches come back afterwards, and the names of
+    parameters, which MindSpore changes where a `construct` takes a slice of a CellList."""
+    switches = [(c, c.training) for _, c in cell.cells_and_names()]
+    names = [(p, p.name) for p in cell.get_parameters()]
     cell.set_train(False)
     try:
         yield
     finally:
-        for c, training in before:
+        for c, training in switches:
             c.training = training
+        for p, name in names:
+            if p.name != name:
+                p.name = name
 
 
 def cell_to_mindir(cell: ms.nn.Cell, input_shape: tuple[int, ...], path: Path) -> None:

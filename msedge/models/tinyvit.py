@@ -199,8 +199,8 @@ class TinyViT(nn.Cell):
     def taps(self, x):
         x = self.stages[0](self.patch_embed(x))
         features, attention = (x,), ()
-        for stage in self.stages[1:]:
-            x, seen = stage(x)
+        for i in range(1, len(self.stages)):  # a slice of a CellList would rename its parameters
+            x, seen = self.stages[i](x)
             features += (x,)
             attention += (seen,)
         return self.head(x), features, attention

@@ -17,7 +17,7 @@ from mindspore import mint, nn, ops  # noqa: E402
 
 from msedge.errors import ArtifactError, ExportError  # noqa: E402
 from msedge.exporter import cell_to_mindir, mindir_to_onnx  # noqa: E402
-from msedge.exporter.check import run_onnx  # noqa: E402
+from msedge.exporter.check import run_cell, run_onnx  # noqa: E402
 from msedge.exporter.decode import pb  # noqa: E402
 from msedge.exporter.mindir import read_mindir  # noqa: E402
 from msedge.exporter.registry import rule, supported  # noqa: E402
@@ -227,6 +227,27 @@ def test_training_switches_come_back(tmp_path):
     cell_to_mindir(cell, SHAPE, tmp_path / "m.mindir")
     assert [b.training for b in cell.blocks] == [True, False, True]
     assert cell.training
+
+
+class Sliced(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.CellList([Block(3) for _ in range(3)])
+
+    def construct(self, x):
+        for stage in self.stages[1:]:
+            x = stage(x)
+        return x
+
+
+def test_names_of_parameters_come_back(tmp_path):
+    """Taking a slice of a CellList renames its parameters when MindSpore runs it operator by operator."""
+    cell = Sliced()
+    names = [p.name for p in cell.get_parameters()]
+    run_cell(cell, np.zeros(SHAPE, np.float32))
+    cell_to_mindir(cell, SHAPE, tmp_path / "m.mindir")
+    assert [p.name for p in cell.get_parameters()] == names
+    assert mindir_to_onnx(tmp_path / "m.mindir").graph.node[0].name == "stages.1.conv/Conv"
 
 
 def test_views_of_mint_are_plain_primitives(roundtrip):
