@@ -11,8 +11,8 @@ from msedge.data.drawn.fur import Coat, coat_texture, hairs, sample_coat, scaled
 from msedge.data.drawn.shapes import furry
 
 _EARS = {
-    "cat": {"pricked": 0.74, "rounded": 0.16, "folded": 0.1},
-    "dog": {"floppy": 0.34, "tipped": 0.17, "pricked": 0.27, "hound": 0.13, "rounded": 0.09},
+    "cat": {"pricked": 0.9, "rounded": 0.06, "folded": 0.04},
+    "dog": {"floppy": 0.5, "tipped": 0.12, "pricked": 0.1, "hound": 0.25, "rounded": 0.03},
 }
 _CAT_EYES: tuple[Color, ...] = ((152, 176, 72), (190, 160, 60), (196, 128, 48), (96, 150, 190), (120, 150, 110))
 _DOG_EYES: tuple[Color, ...] = ((70, 44, 26), (52, 34, 24), (96, 62, 32), (130, 92, 50), (120, 160, 190))
@@ -45,7 +45,7 @@ def sample_animal(kind: str, rng: np.random.Generator) -> Animal:
     eyes = _CAT_EYES if cat else _DOG_EYES
     eye_weights = [0.3, 0.25, 0.2, 0.15, 0.1] if cat else [0.34, 0.26, 0.2, 0.12, 0.08]
     dark_nose = rng.random() < (0.35 if cat else 0.9)
-    mouths = [0.9, 0.07, 0.03] if cat else [0.5, 0.16, 0.34]
+    mouths = [0.93, 0.05, 0.02] if cat else [0.32, 0.13, 0.55]
     tails = ["thin", "bushy", "curled", "stub"]
     return Animal(
         kind=kind,
@@ -57,10 +57,10 @@ def sample_animal(kind: str, rng: np.random.Generator) -> Animal:
         nose=(50, 42, 42) if dark_nose else (206, 140, 136),
         eyes=scaled(eyes[rng.choice(5, p=eye_weights)], rng.uniform(0.85, 1.15)),
         slit=rng.uniform(0.18, 0.7) if cat else rng.uniform(0.5, 0.8),
-        lids=max(0.0, rng.normal(0, 0.28)),
-        whiskers=rng.uniform(0.25, 1.0) if cat else rng.choice([0.0, rng.uniform(0.05, 0.25)], p=[0.75, 0.25]),
+        lids=max(0.0, rng.normal(-0.1, 0.25)),
+        whiskers=rng.uniform(0.5, 1.0) if cat else rng.choice([0.0, rng.uniform(0.05, 0.25)], p=[0.75, 0.25]),
         mouth=str(rng.choice(["closed", "open", "tongue"], p=mouths)),
-        yaw=float(np.clip(rng.normal(0, 0.45), -1, 1)),
+        yaw=float(np.clip(rng.normal(0, 0.38), -1, 1)),
         tail=str(rng.choice(tails, p=[0.76, 0.2, 0.02, 0.02] if cat else [0.34, 0.28, 0.24, 0.14])),
         bulk=rng.uniform(0.85, 1.2),
         legs=rng.uniform(0.8, 1.05) if cat else rng.uniform(0.62, 1.2),

@@ -170,9 +170,9 @@ def lying(palette: Palette, frame: Frame) -> None:
 
 # name: (pose, share, (left, top, right, bottom) in units that a picture of it should hold)
 POSES: dict[str, tuple[Callable[[Palette, Frame], None], float, tuple[float, float, float, float]]] = {
-    "portrait": (portrait, 0.4, (-1.5, -1.7, 1.5, 1.6)),
-    "sitting_front": (sitting_front, 0.2, (-2.0, -3.1, 2.0, 2.4)),
-    "sitting_side": (sitting_side, 0.14, (-2.2, -3.0, 1.7, 2.4)),
-    "standing": (standing, 0.14, (-2.8, -2.8, 3.3, 2.1)),
-    "lying": (lying, 0.12, (-2.6, -2.1, 2.6, 1.5)),
+    "portrait": (portrait, 0.62, (-1.4, -1.7, 1.4, 1.4)),
+    "sitting_front": (sitting_front, 0.16, (-2.0, -3.1, 2.0, 2.4)),
+    "sitting_side": (sitting_side, 0.07, (-2.2, -3.0, 1.7, 2.4)),
+    "standing": (standing, 0.06, (-2.8, -2.8, 3.3, 2.1)),
+    "lying": (lying, 0.09, (-2.6, -2.1, 2.6, 1.5)),
 }

@@ -14,11 +14,11 @@ def photograph(pixels: np.ndarray, size: int, rng: np.random.Generator) -> bytes
     """Scene uint8 RGB [side, side, 3] to a JPEG file of size x size: light, blur, noise, compression."""
     image = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
     image = _light(image, rng)
-    if rng.random() < 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6) * size / 160)
-    elif rng.random() < 0.12:
+    if rng.random() < 0.22:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3) * size / 160)
+    elif rng.random() < 0.08:
         image = _shaken(image, rng.uniform(2, 7) * size / 160, rng.uniform(0, math.pi))
-    sigma = abs(rng.normal(0, 6.0))
+    sigma = abs(rng.normal(0, 5.0))
     if sigma > 1:
         noise = np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
@@ -31,8 +31,8 @@ def photograph(pixels: np.ndarray, size: int, rng: np.random.Generator) -> bytes
 def _light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Exposure, gamma and white balance as one table, then uneven light over the picture."""
     levels = np.linspace(0, 1, 256)
-    gamma, gain = math.exp(rng.normal(0, 0.22)), math.exp(rng.normal(0, 0.14))
-    warm = rng.normal(0, 0.07)
+    gamma, gain = math.exp(rng.normal(0, 0.16)), math.exp(rng.normal(0, 0.1))
+    warm = rng.normal(0, 0.05)
     tables = [np.clip(255 * gain * g * levels**gamma, 0, 255) for g in (1 + warm, 1.0, 1 - warm)]
     image = cv2.LUT(image, np.stack(tables, -1).astype(np.uint8)[:, None])
     field = 1 + np.float32(rng.uniform(0.02, 0.18)) * low_noise(image.shape[0], 2, rng)

@@ -24,10 +24,10 @@ from msedge.errors import DataError
 from msedge.recipe.schema import DrawnConfig
 
 KINDS = ("cat", "dog")
-VERSION = 2  # raise when the pictures change
+VERSION = 4  # raise when the pictures change
 ABOUT = "drawn.json"
 _SUPERSAMPLING = 1.6
-_OCCLUDED = 0.3
+_OCCLUDED = 0.18
 
 
 def draw(kind: str, size: int, rng: np.random.Generator) -> bytes:
@@ -39,10 +39,10 @@ def draw(kind: str, size: int, rng: np.random.Generator) -> bytes:
     shares = [POSES[n][1] for n in names]
     pose, _, (left, top, right, bottom) = POSES[names[rng.choice(len(names), p=shares)]]
     fit = side / max(right - left, bottom - top)
-    unit = fit * rng.uniform(0.68, 1.06)
+    unit = fit * rng.uniform(0.82, 1.08)
     mirror = bool(rng.random() < 0.5)
-    x = side / 2 - unit * (left + right) / 2 * (-1 if mirror else 1) + rng.normal(0, 0.07) * side
-    y = side / 2 - unit * (top + bottom) / 2 + rng.normal(0, 0.05) * side
+    x = side / 2 - unit * (left + right) / 2 * (-1 if mirror else 1) + rng.normal(0, 0.05) * side
+    y = side / 2 - unit * (top + bottom) / 2 + rng.normal(0, 0.04) * side
     palette = Palette(canvas, animal, unit, rng)
     pose(palette, Frame(x, y, unit, rng.normal(0, 0.09), mirror))
     if rng.random() < _OCCLUDED:

@@ -25,15 +25,35 @@ COLORS: dict[str, Color] = {
     "tan": (186, 148, 104),
     "silver": (176, 174, 170),
 }
-# pattern: (weight for cats, weight for dogs)
+# what: (weight for cats, weight for dogs)
 _PATTERNS = {
-    "solid": (0.25, 0.34),
-    "stripes": (0.36, 0.08),
-    "spots": (0.05, 0.12),
-    "patches": (0.12, 0.2),
-    "points": (0.1, 0.08),
-    "bib": (0.12, 0.18),
+    "solid": (0.22, 0.3),
+    "stripes": (0.48, 0.03),
+    "spots": (0.03, 0.14),
+    "patches": (0.1, 0.21),
+    "points": (0.09, 0.06),
+    "bib": (0.08, 0.26),
 }
+_BASES = {
+    "black": (1.0, 0.8),
+    "charcoal": (1.2, 0.6),
+    "grey": (2.0, 0.5),
+    "blue": (1.6, 0.3),
+    "white": (0.8, 1.2),
+    "cream": (0.8, 1.3),
+    "golden": (0.5, 2.0),
+    "orange": (1.8, 0.6),
+    "rust": (0.6, 1.6),
+    "brown": (0.7, 1.6),
+    "chocolate": (0.5, 1.3),
+    "tan": (0.5, 1.6),
+    "silver": (1.6, 0.4),
+}
+
+
+def _weighted(table: dict[str, tuple[float, float]], kind: str, rng: np.random.Generator) -> str:
+    weights = np.array([w[kind == "dog"] for w in table.values()])
+    return list(table)[rng.choice(len(weights), p=weights / weights.sum())]
 
 
 @dataclass(frozen=True)
@@ -48,12 +68,8 @@ class Coat:
 
 
 def sample_coat(kind: str, rng: np.random.Generator) -> Coat:
-    """A coat of a cat or a dog. Any colour can be either's; only the patterns are of different frequency."""
-    column = 0 if kind == "cat" else 1
-    weights = np.array([w[column] for w in _PATTERNS.values()])
-    pattern = list(_PATTERNS)[rng.choice(len(weights), p=weights / weights.sum())]
-    names = list(COLORS)
-    base = names[rng.integers(len(names))]
+    """A coat of a cat or a dog. Any colour and pattern can be either's, at different frequencies."""
+    pattern, base = _weighted(_PATTERNS, kind, rng), _weighted(_BASES, kind, rng)
     if pattern in ("points", "spots") and rng.random() < 0.85:
         base = str(rng.choice(["cream", "white", "silver", "golden"]))
     if pattern == "bib" and rng.random() < 0.8:

@@ -98,7 +98,7 @@ def background(side: int, rng: np.random.Generator) -> Canvas:
     """A room, a meadow, a blur of lights or a blanket, with things lying about, more or less out of focus."""
     places, shares = zip(*_PLACES, strict=True)
     canvas = Canvas(np.ascontiguousarray(places[rng.choice(len(places), p=shares)](side, rng)))
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 4)):
         _thing(canvas, rng)
     blur = int(rng.choice([0, 1, 2, 4, 7]) * side / 320)
     if blur:
