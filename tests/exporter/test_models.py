@@ -127,7 +127,7 @@ FOREIGN = {
 def test_models_of_mindcv(name, roundtrip, through_lite):
     size = FOREIGN[name]
     cell = create_model(f"mindcv:{name}", 10, size)
-    model = roundtrip(cell, (1, 3, size, size), tolerance=2e-4)
+    model = roundtrip(cell, (1, 3, size, size), tolerance=2e-4, noise=0.01)  # deep networks amplify more, rounding included
     x = np.random.default_rng(3).standard_normal((1, 3, size, size)).astype(np.float32)
     got, _ = through_lite(model, x)
     assert cosine(got, run_cell(cell, x)) >= 0.9999
