@@ -44,7 +44,7 @@ def sample_animal(kind: str, rng: np.random.Generator) -> Animal:
     ears, shares = zip(*_EARS[kind].items(), strict=True)
     eyes = _CAT_EYES if cat else _DOG_EYES
     eye_weights = [0.3, 0.25, 0.2, 0.15, 0.1] if cat else [0.34, 0.26, 0.2, 0.12, 0.08]
-    dark_nose = rng.random() < (0.35 if cat else 0.9)
+    dark_nose = rng.random() < (0.3 if cat else 0.97)
     mouths = [0.93, 0.05, 0.02] if cat else [0.32, 0.13, 0.55]
     tails = ["thin", "bushy", "curled", "stub"]
     return Animal(
@@ -58,7 +58,7 @@ def sample_animal(kind: str, rng: np.random.Generator) -> Animal:
         eyes=scaled(eyes[rng.choice(5, p=eye_weights)], rng.uniform(0.85, 1.15)),
         slit=rng.uniform(0.18, 0.7) if cat else rng.uniform(0.5, 0.8),
         lids=max(0.0, rng.normal(-0.1, 0.25)),
-        whiskers=rng.uniform(0.5, 1.0) if cat else rng.choice([0.0, rng.uniform(0.05, 0.25)], p=[0.75, 0.25]),
+        whiskers=rng.uniform(0.5, 1.0) if cat else rng.choice([0.0, rng.uniform(0.05, 0.25)], p=[0.88, 0.12]),
         mouth=str(rng.choice(["closed", "open", "tongue"], p=mouths)),
         yaw=float(np.clip(rng.normal(0, 0.38), -1, 1)),
         tail=str(rng.choice(tails, p=[0.76, 0.2, 0.02, 0.02] if cat else [0.34, 0.28, 0.24, 0.14])),

@@ -90,7 +90,7 @@ def sample_coat(kind: str, rng: np.random.Generator) -> Coat:
         _jittered(COLORS[base], rng),
         _jittered(second_color, rng),
         _jittered(light, rng),
-        dark_ears=pattern == "points" or rng.random() < 0.25,
+        dark_ears=pattern == "points" or rng.random() < (0.2 if kind == "cat" else 0.5),
         light_muzzle=pattern == "bib" or rng.random() < 0.5,
         length=float(rng.beta(1.5, 2.0)),
     )
