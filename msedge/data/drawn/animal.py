@@ -51,7 +51,7 @@ def sample_animal(kind: str, rng: np.random.Generator) -> Animal:
         kind=kind,
         coat=sample_coat(kind, rng),
         ears=str(rng.choice(ears, p=shares)),
-        ear_size=rng.uniform(0.78, 1.18),
+        ear_size=rng.uniform(0.85, 1.18),
         width=rng.uniform(0.92, 1.1),
         muzzle=rng.uniform(0.0, 1.0),
         nose=(50, 42, 42) if dark_nose else (206, 140, 136),

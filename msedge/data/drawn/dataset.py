@@ -24,7 +24,7 @@ from msedge.errors import DataError
 from msedge.recipe.schema import DrawnConfig
 
 KINDS = ("cat", "dog")
-VERSION = 5  # raise when the pictures change
+VERSION = 6  # raise when the pictures change
 ABOUT = "drawn.json"
 _SUPERSAMPLING = 1.6
 _OCCLUDED = 0.18

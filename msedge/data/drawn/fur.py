@@ -27,27 +27,27 @@ COLORS: dict[str, Color] = {
 }
 # what: (weight for cats, weight for dogs)
 _PATTERNS = {
-    "solid": (0.22, 0.3),
-    "stripes": (0.48, 0.03),
+    "solid": (0.22, 0.26),
+    "stripes": (0.5, 0.02),
     "spots": (0.03, 0.14),
     "patches": (0.1, 0.21),
     "points": (0.09, 0.06),
-    "bib": (0.08, 0.26),
+    "bib": (0.06, 0.3),
 }
 _BASES = {
     "black": (1.0, 0.8),
     "charcoal": (1.2, 0.6),
-    "grey": (2.0, 0.5),
-    "blue": (1.6, 0.3),
+    "grey": (2.0, 0.3),
+    "blue": (1.6, 0.2),
     "white": (0.8, 1.2),
     "cream": (0.8, 1.3),
-    "golden": (0.5, 2.0),
+    "golden": (0.3, 2.4),
     "orange": (1.8, 0.6),
-    "rust": (0.6, 1.6),
+    "rust": (0.4, 1.8),
     "brown": (0.7, 1.6),
     "chocolate": (0.5, 1.3),
-    "tan": (0.5, 1.6),
-    "silver": (1.6, 0.4),
+    "tan": (0.3, 1.8),
+    "silver": (1.6, 0.25),
 }
 
 

@@ -48,7 +48,7 @@ def _front_cat(palette: Palette, frame: Frame) -> None:
     a, coat = palette.animal, palette.animal.coat
     wide = (a.width, 1.0)
     for side in (-1, 1):
-        _upright_ear(palette, frame, side, inner_at=0.62, base=(0.2, 0.98), tip=(0.86, -1.5))
+        _upright_ear(palette, frame, side, inner_at=0.62, base=(0.2, 0.98), tip=(0.86, -1.6))
     outline = spline(mirrored(_CAT_HALF) * wide)
     palette.part(frame(outline), shade=0.38, shadow=0.35)
     if coat.pattern == "points":
@@ -60,7 +60,7 @@ def _front_cat(palette: Palette, frame: Frame) -> None:
         palette.part(frame(muzzle), palette.light, shade=0, soft=0.1 * palette.unit)
     for side in (-1, 1):
         eye = _turned([(side * 0.44 * a.width, -0.04)], a.yaw, 0.16)[0]
-        _cat_eye(palette, frame.at(*eye, turn=side * -0.18), 0.235 * (1 - 0.25 * max(0, -side * a.yaw)))
+        _cat_eye(palette, frame.at(*eye, turn=side * -0.18), 0.265 * (1 - 0.25 * max(0, -side * a.yaw)))
     paint = palette.light if coat.light_muzzle else palette.fur
     for side in (-1, 1):
         palette.part(frame(_turned(ellipse(side * 0.19, 0.53, 0.25, 0.19), a.yaw, 0.27)), paint, shade=0.3, hair=0.3, soft=1.5)
@@ -199,7 +199,7 @@ def _dog_muzzle(palette: Palette, frame: Frame, long: float) -> None:
         drop = 0.22 if a.mouth == "open" else 0.2
         gape = spline([(-0.3, lip - 0.02), (0, lip + 0.05), (0.3, lip - 0.02), (0.2, lip + drop), (-0.2, lip + drop)])
         canvas.fill(frame(_turned(gape, a.yaw, 0.3)), _MOUTH, soft=1)
-        reach = 0.2 if a.mouth == "open" else palette.rng.uniform(0.34, 0.56)
+        reach = 0.2 if a.mouth == "open" else palette.rng.uniform(0.42, 0.66)
         bend = palette.rng.normal(0, 0.06)
         tongue = spline(
             [
@@ -218,7 +218,7 @@ def _dog_muzzle(palette: Palette, frame: Frame, long: float) -> None:
     for side in (-1, 1):
         jowl = spline([(0, lip), (side * 0.16, lip + 0.05), (side * 0.36, lip - 0.08)], closed=False)
         canvas.line(frame(_turned(jowl, a.yaw, 0.31)), dark, 0.045 * unit)
-    nose = spline(mirrored([(0, 0.24), (0.16, 0.25), (0.22, 0.35), (0.1, 0.48), (0, 0.5)]))
+    nose = spline(mirrored([(0, 0.2), (0.2, 0.21), (0.28, 0.34), (0.13, 0.5), (0, 0.53)]))
     canvas.fill(frame(_turned(nose, a.yaw, 0.36)), a.nose, shade=0.4, soft=0.8)
     for side in (-1, 1):
         canvas.fill(frame(_turned(ellipse(side * 0.09, 0.38, 0.045, 0.035), a.yaw, 0.36)), scaled(a.nose, 0.4))
@@ -254,7 +254,7 @@ def _standing_dog_ear(palette: Palette, frame: Frame, side: int) -> None:
 
 def _hanging_ear(palette: Palette, frame: Frame, side: int) -> None:
     a = palette.animal
-    size = a.ear_size * (1.25 if a.ears == "hound" else 0.92)
+    size = a.ear_size * (1.3 if a.ears == "hound" else 1.0)
     swing = palette.rng.normal(0, 0.05)
     far = 1 - 0.25 * max(0.0, -side * a.yaw)
     points = np.array(

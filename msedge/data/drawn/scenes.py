@@ -87,10 +87,10 @@ def _fabric(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 _PLACES: tuple[tuple[Callable[[int, np.random.Generator], np.ndarray], float], ...] = (
-    (_room, 0.42),
+    (_room, 0.4),
     (_outdoors, 0.32),
-    (_bokeh, 0.2),
-    (_fabric, 0.06),
+    (_bokeh, 0.24),
+    (_fabric, 0.04),
 )
 
 
