@@ -116,7 +116,7 @@ FOREIGN = {
     "convnext_tiny": 64,
     "shufflenet_v2_x1_0": 64,
     "edgenext_xx_small": 64,
-    "visformer_tiny": 224,
+    "ghostnet_050": 64,
     "xcit_tiny_12_p16_224": 224,
 }
 

@@ -37,15 +37,10 @@ _ROUNDS = 20
 
 
 def optimise(graph: Graph) -> None:
-    """Run all passes until none of them finds anything more."""
+    """Run all passes until none of them finds anything more. Each keeps the types of what it adds."""
     infer_types(graph)
     drop_dead(graph)
     for _ in range(_ROUNDS):
-        changed = False
-        for rewrite in PASSES:
-            if rewrite(graph):
-                changed = True
-                infer_types(graph)
-        if not changed:
+        if not any([rewrite(graph) for rewrite in PASSES]):
             return
     raise RuntimeError(f"the passes still change the graph after {_ROUNDS} rounds")
