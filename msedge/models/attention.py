@@ -8,6 +8,7 @@ load_mindspore()
 
 from mindspore import nn, ops  # noqa: E402
 
+from msedge.models.cpu_gradients import RowSoftmax, on_cpu  # noqa: E402
 from msedge.models.layers import Linear  # noqa: E402
 
 
@@ -27,6 +28,7 @@ class Attention(nn.Cell):
         self.proj = Linear(self.width, channels)
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.matmul = ops.BatchMatMul()
+        self.softmax = RowSoftmax() if on_cpu() else ops.Softmax(-1)
 
     def construct(self, x, tokens: int, bias=None):
         """Gives the output and the attention [sequences, heads, queries, keys].
@@ -43,7 +45,7 @@ class Attention(nn.Cell):
         scores = self.scores(q * self.scale, k)
         if bias is not None:
             scores = (scores.reshape(-1, *bias.shape) + bias).reshape(scores.shape)
-        attention = ops.softmax(scores, -1)
+        attention = self.softmax(scores)
         x = self.matmul(attention, v).transpose(0, 2, 1, 3).reshape(-1, self.width)
         return self.proj(x), attention
 

@@ -17,6 +17,8 @@ load_mindspore()
 
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
+from msedge.models.cpu_gradients import RowNorm, SameDepthwise, on_cpu  # noqa: E402
+
 _mask_number = itertools.count()  # MindSpore wants all parameters of a graph to have different names
 
 
@@ -54,6 +56,8 @@ class Conv2d(nn.Cell):
         self.has_bias = bias
         padding = kernel // 2 if padding is None else padding
         self.conv = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=padding, stride=stride, group=groups)
+        if groups == inputs == outputs and stride == 1 and kernel == 2 * padding + 1 and on_cpu():
+            self.conv = SameDepthwise(self.conv, kernel)
         self.add_bias = ops.BiasAdd()
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -120,10 +124,14 @@ class LayerNorm(nn.Cell):
         super().__init__()
         self.weight = Parameter(_ones(channels), name="weight")
         self.bias = Parameter(_zeros(channels), name="bias")
-        self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+        self.own = on_cpu()
+        norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+        self.norm = RowNorm(eps) if self.own else norm
 
     def construct(self, x):
-        return self.norm(x, self.weight, self.bias)[0]
+        """[rows, channels]."""
+        y = self.norm(x, self.weight, self.bias)
+        return y if self.own else y[0]
 
 
 class Silu(nn.Cell):
