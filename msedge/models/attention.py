@@ -52,12 +52,16 @@ class Attention(nn.Cell):
 
 def to_windows(x, side: int, window: int):
     """Rows of [N * side * side, C] tokens from raster order to window by window."""
+    if window == side:
+        return x
     x = x.reshape(-1, window, side // window, window * x.shape[1])
     return x.transpose(0, 2, 1, 3).reshape(-1, x.shape[3] // window)
 
 
 def from_windows(x, side: int, window: int):
     """The inverse of `to_windows`."""
+    if window == side:
+        return x
     x = x.reshape(-1, side // window, window, window * x.shape[1])
     return x.transpose(0, 2, 1, 3).reshape(-1, x.shape[3] // window)
 

@@ -122,12 +122,8 @@ class AttentionBlock(nn.Cell):
 
     def construct(self, x, batch: int):
         """[N * side * side, C] to the same, and the attention map [N, side, side]."""
-        if self.window < self.side:
-            y, attention = self.attn(to_windows(x, self.side, self.window))
-            y = from_windows(y, self.side, self.window)
-        else:
-            y, attention = self.attn(x)
-        x = x + self.drop_path1(y, batch)
+        y, attention = self.attn(to_windows(x, self.side, self.window))
+        x = x + self.drop_path1(from_windows(y, self.side, self.window), batch)
         x = to_tokens(self.local_conv(to_map(x, self.side)))
         x = x + self.drop_path2(self.mlp(x), batch)
         return x, received(attention, self.side, self.window)

@@ -34,8 +34,8 @@ def load_weights(model: nn.Cell, path: Path) -> LoadReport:
     """Load a `.safetensors`, a `.ckpt` or a checkpoint folder into a cell of `create_model`.
 
     A head of another class count stays as it is, tables of relative positions are resized; both give a notice.
-    Raises ArtifactError for a missing file, ModelError for a damaged one, for one of another model (nothing matches) and
-    for parameters of other shapes. The model is changed only if everything fits.
+    Raises ArtifactError for a missing file, ModelError for a damaged one, for one of another model (less than half of the
+    parameters are there) and for parameters of other shapes. The model is changed only if everything fits.
     """
     from msedge.models.layers import state
 
@@ -45,13 +45,17 @@ def load_weights(model: nn.Cell, path: Path) -> LoadReport:
     notices: list[str] = []
     head: list[str] = []
     for name in (n for n in own if n in values):
-        value = _fit(name, values[name], own[name], model, notices)
+        try:
+            value = _fit(name, values[name], own[name], model, notices)
+        except ModelError as e:
+            raise ModelError(f"{path}: {e.message}", e.hint) from None
         if value is None:
             head.append(name)
         else:
             fitting[name] = value
-    if not fitting:
-        raise ModelError(f"{path} has no parameter of {model.architecture}", _first_names(values, own))
+    if 2 * len(fitting) < len(own):
+        found = f"{len(fitting)} of the {len(own)} parameters" if fitting else "no parameter"
+        raise ModelError(f"{path} has {found} of {model.architecture}", _first_names(values, own))
     head_classes = values[head[0]].shape[0] if head else 0
     if head:
         notices.append(f"the head has {head_classes} classes in the file: it starts anew with {model.num_classes}")
@@ -76,7 +80,7 @@ def assign(own: dict[str, Parameter], values: dict[str, np.ndarray]) -> None:
 def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, notices: list[str]) -> np.ndarray | None:
     """The value in the parameter's shape; None where it is a head of another class count."""
     if not np.isfinite(value).all():
-        raise ModelError(f"the weights are damaged: {name} holds values that are not finite")
+        raise ModelError(f"{name} holds values that are not finite", "the weights are damaged")
     wanted = tuple(parameter.shape)
     if value.shape == wanted:
         return value

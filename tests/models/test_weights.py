@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import struct
+
 import numpy as np
 import pytest
 from families import FAMILIES, small
@@ -124,6 +127,7 @@ def test_resizing_keeps_ends_and_straight_lines(kind):
     ("change", "words"),
     [
         (lambda v: {"layer.w": np.zeros(3, np.float32)}, "no parameter of swin_nano"),
+        (lambda v: {"norm.bias": v["norm.bias"]}, "1 of the 50 parameters of swin_nano"),
         (lambda v: {**v, "norm.bias": np.zeros(99, np.float32)}, r"norm.bias is \[99\] in the file and \[12\] in swin_nano"),
         (lambda v: {**v, "head.fc.weight": np.zeros((3, 5), np.float32)}, r"head.fc.weight is \[3, 5\]"),
         (lambda v: {**v, "norm.bias": np.full(12, np.nan, np.float32)}, "norm.bias holds values that are not finite"),
@@ -142,17 +146,20 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path, change, words):
 
 
 def test_sixteen_bit_files_are_widened(tmp_path):
-    import struct
-
-    head = b'{"norm.bias":{"dtype":"BF16","shape":[12],"data_offsets":[0,24]}}'
-    one = np.full(12, 0x3FC0, np.uint16).tobytes()  # 1.5
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + one)
-    target = other("swin_nano")
-    load_weights(target, tmp_path / "w.safetensors")
-    assert (values(target)["norm.bias"] == 1.5).all()
-    save_file({"norm.bias": np.full(12, 2.5, np.float16)}, tmp_path / "h.safetensors")
-    load_weights(target, tmp_path / "h.safetensors")
-    assert (values(target)["norm.bias"] == 2.5).all()
+    source = values(small("swin_nano"))
+    bits = {n: (v.view(np.uint32) >> 16).astype(np.uint16) for n, v in source.items()}
+    head, data = {}, b""
+    for n, v in bits.items():
+        head[n] = {"dtype": "BF16", "shape": list(v.shape), "data_offsets": [len(data), len(data) + v.nbytes]}
+        data += v.tobytes()
+    text = json.dumps(head).encode()
+    (tmp_path / "b.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    save_file({n: v.astype(np.float16) for n, v in source.items()}, tmp_path / "h.safetensors")
+    for name, precision in (("b", 2**-7), ("h", 2**-10)):
+        target = other("swin_nano")
+        assert not load_weights(target, tmp_path / f"{name}.safetensors").notices
+        for n, v in values(target).items():
+            assert v == pytest.approx(source[n], rel=precision, abs=1e-6)
 
 
 def test_damaged_safetensors_are_one_model_error(tmp_path):
