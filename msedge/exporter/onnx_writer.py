@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from msedge.errors import ExportError
+from msedge.errors import ExportError, MsedgeError
 from msedge.exporter import layers
 from msedge.exporter.build import to_model
 from msedge.exporter.emitter import Emitter, Op
@@ -25,9 +25,17 @@ def mindir_to_onnx(source: Path | str | Any, *, name: str = "model", metadata: d
     The input is called `input`, the output `logits` (`input_0`..., `output_0`... where there are several). `metadata` goes
     to `metadata_props`. Raises ArtifactError for a damaged file, ExportError for what ONNX or msedge cannot express.
     """
-    mind = read_mindir(source)
-    graph = _emit(mind)
-    optimise(graph)
+    try:
+        graph = _emit(read_mindir(source))
+        optimise(graph)
+    except MsedgeError:
+        raise
+    except Exception as e:  # bytes that happen to parse can hold any index, size and type
+        what = source if isinstance(source, str | Path) else "the MindIR"
+        raise ExportError(
+            f"{what} cannot be translated: {type(e).__name__}: {e}",
+            "the file may be damaged: export it again; where that does not help, report the model",
+        ) from e
     finalise_names(graph, _numbered("input", "input", len(graph.inputs)), _numbered("logits", "output", len(graph.outputs)))
     return to_model(graph, name, metadata)
 

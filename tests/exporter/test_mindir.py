@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from msedge.mindspore_setup import load_mindspore
 
@@ -194,6 +197,24 @@ def test_a_damaged_file(keep, tmp_path):
     path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
     with pytest.raises((ArtifactError, ExportError)):
         mindir_to_onnx(path)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5))
+def test_flipped_bytes_never_give_a_traceback(changes, small_mindir, tmp_path):
+    data = bytearray(small_mindir)
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    (tmp_path / "m.mindir").write_bytes(data)
+    with contextlib.suppress(ArtifactError, ExportError):
+        mindir_to_onnx(tmp_path / "m.mindir")
+
+
+@pytest.fixture(scope="module")
+def small_mindir(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("mindir") / "m.mindir"
+    cell_to_mindir(Blocks(), SHAPE, path)
+    return path.read_bytes()
 
 
 def test_a_file_of_another_kind(tmp_path):

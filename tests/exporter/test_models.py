@@ -60,23 +60,15 @@ def ops_of(model) -> list[str]:
     return [n.op_type for n in model.graph.node]
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_own_models_in_small(name, roundtrip):
-    size, widths = OWN[name]
-    cell = create_model(name, 5, size, **widths)
-    model = roundtrip(cell, (2, 3, size, size), tolerance=1e-4)
-    assert not {"BatchNormalization", "Identity", "Cast", "Gather", "Slice"} & set(ops_of(model))
-    weights = {i.name for i in model.graph.initializer if len(i.dims) > 1}
-    own = {p.name for p in cell.trainable_params() if p.ndim > 1}
-    assert weights == own
-
-
 @pytest.mark.lite
 @pytest.mark.parametrize("name", OWN)
-def test_own_models_in_small_through_lite(name, roundtrip, through_lite):
+def test_own_models_in_small(name, roundtrip, through_lite):
     size, widths = OWN[name]
     cell = create_model(name, 5, size, **widths)
     model = roundtrip(cell, (1, 3, size, size), tolerance=1e-4)
+    assert not {"BatchNormalization", "Identity", "Cast", "Gather", "Slice"} & set(ops_of(model))
+    weights = {i.name for i in model.graph.initializer if len(i.dims) > 1}
+    assert weights == {p.name for p in cell.trainable_params() if p.ndim > 1}
     x = np.random.default_rng(3).standard_normal((1, 3, size, size)).astype(np.float32)
     got, nodes = through_lite(model, x)
     assert cosine(got, run_cell(cell, x)) >= 0.9999

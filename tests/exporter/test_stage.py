@@ -21,7 +21,7 @@ from msedge.errors import ArtifactError, CheckFailed, DataError, ExportError, Mo
 from msedge.exporter import export, export_cell, registry
 from msedge.models import ModelSpec, create_model, load_checkpoint_folder, save_checkpoint, spec_of
 
-SWIN = {"dim": (8, 16), "heads": ((1,), (2,)), "head_dim": ((8,), (8,)), "mlp": ((16,), (32,)), "window": 4}
+SWIN = {"dim": (8,), "heads": ((1,),), "head_dim": ((8,),), "mlp": ((16,),), "window": 4}  # one block
 CLASSES = ("cat", "dog", "fox")
 
 
