@@ -200,7 +200,7 @@ def test_a_damaged_file(keep, tmp_path):
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5))
+@given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5))
 def test_flipped_bytes_never_give_a_traceback(changes, small_mindir, tmp_path):
     data = bytearray(small_mindir)
     for place, value in changes:

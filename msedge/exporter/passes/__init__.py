@@ -41,6 +41,7 @@ def optimise(graph: Graph) -> None:
     infer_types(graph)
     drop_dead(graph)
     for _ in range(_ROUNDS):
-        if not any([rewrite(graph) for rewrite in PASSES]):
+        changes = [rewrite(graph) for rewrite in PASSES]
+        if not any(changes):
             return
     raise RuntimeError(f"the passes still change the graph after {_ROUNDS} rounds")
