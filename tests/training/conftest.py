@@ -52,15 +52,15 @@ def folders(tmp_path_factory) -> Path:
     return write_images(tmp_path_factory.mktemp("folders"), {"blob": 20, "stripe": 20})
 
 
-@pytest.fixture
-def cli(tmp_path, monkeypatch):
-    """Run the command line in a process of its own; `cache` isolates the user cache."""
-    monkeypatch.setenv("MSEDGE_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory):
+    """Run the command line in a process of its own, with a cache of its own."""
+    cache = tmp_path_factory.mktemp("cache")
 
     def run(*args: str, start: bool = False):
         command = [sys.executable, "-m", "msedge", *map(str, args)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ.copy(), cwd=tmp_path)
+        pipe, env = subprocess.PIPE, os.environ | {"MSEDGE_CACHE": str(cache)}
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=cache)
         if start:
             return process
         out, err = process.communicate(timeout=300)
@@ -69,10 +69,25 @@ def cli(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session")
+def recipe_text(folders) -> str:
+    return RECIPE.replace("ROOT", str(folders))
+
+
+@pytest.fixture(scope="session")
+def whole(cli, recipe_text, tmp_path_factory) -> Path:
+    """A run of the recipe that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.yaml").write_text(recipe_text)
+    done = cli("train", folder / "tiny.yaml", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
 @pytest.fixture
-def recipe(tmp_path, folders) -> Path:
+def recipe(tmp_path, recipe_text) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE.replace("ROOT", str(folders)))
+    path.write_text(recipe_text)
     return path
 
 

@@ -47,13 +47,6 @@ def wait_for_step(last, process, epoch, step):
     raise AssertionError("the run never got there")
 
 
-@pytest.fixture
-def whole(cli, recipe, tmp_path):
-    done = cli("train", recipe, "--out", tmp_path / "whole")
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "whole"
-
-
 def test_kill_in_mid_epoch_and_resume(cli, recipe, tmp_path, whole):
     out = tmp_path / "killed"
     process = cli("train", recipe, "--out", out, start=True)
