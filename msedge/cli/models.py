@@ -17,9 +17,9 @@ def models(as_json: bool) -> None:
     if as_json:
         emit_json([{"name": name, **dataclasses.asdict(entry)} for name, entry in CATALOGUE.items()])
         return
-    columns = ["name", "px", "params M", "GMACs", "top-1 %", "licence of the weights", "weights at huggingface.co"]
+    columns = ["name", "px", "params M", "GMACs", "top-1 %", "weights at huggingface.co", "licence"]
     rows = (
-        (name, e.image_size, f"{e.params / 1e6:.2f}", f"{e.macs / 1e9:.2f}", e.top1, e.licence, e.source)
+        (name, e.image_size, f"{e.params / 1e6:.2f}", f"{e.macs / 1e9:.2f}", e.top1, e.source, e.licence)
         for name, e in CATALOGUE.items()
     )
     print_table("Sizes with 1000 classes at the given image size; top-1 on ImageNet-1k as published", columns, rows)
