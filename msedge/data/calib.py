@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +97,3 @@ def write_calib_bins(paths: Sequence[Path], preprocess: Preprocess, out_dir: Pat
         with writing(out_dir):
             (out_dir / f"{i:06d}.bin").write_bytes(np.ascontiguousarray(tensor, np.float32).tobytes())
     return CalibrationSet(out_dir, tuple(paths), preprocess)
-
-
-def calibration_key(calibration: CalibrationSet) -> str:
-    """sha256 of the images and the preprocessing: equal keys give equal .bin files."""
-    document = calibration.to_dict()
-    document["images"] = [image["sha256"] for image in document["images"]]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

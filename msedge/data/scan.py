@@ -20,14 +20,6 @@ class ScanReport:
     good: Samples
     bad: tuple[tuple[Path, str], ...]  # (file, why it is left out)
 
-    def lines(self, most: int = 5) -> list[str]:
-        """What to tell the user: nothing, or the files that are left out."""
-        if not self.bad:
-            return []
-        lines = [f"{len(self.bad)} of {len(self.bad) + len(self.good)} {self.good.split} images are left out:"]
-        lines += [f"  {path}: {reason}" for path, reason in self.bad[:most]]
-        return lines + ([f"  and {len(self.bad) - most} more"] if len(self.bad) > most else [])
-
 
 def scan(samples: Samples, progress: Callable[[int, int], None] | None = None) -> ScanReport:
     """Tell readable from unreadable images; the answer is kept in the user cache under the samples' fingerprint.

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from msedge.data.calib import calibration_key, choose_calibration, write_calib_bins
+from msedge.data.calib import choose_calibration, write_calib_bins
 from msedge.data.folder import load_samples
 from msedge.data.images import read_image
 from msedge.data.preprocess import Preprocess
@@ -79,16 +79,6 @@ def test_bins_are_nhwc_float32(make_folder, tmp_path):
     assert json.loads(json.dumps(document)) == document
     assert Preprocess.from_dict(document["preprocess"]) == preprocess
     assert len(document["images"]) == 4
-
-
-def test_the_key_follows_images_and_preprocessing(make_folder, tmp_path):
-    paths = choose_calibration(make_folder({"a": 3, "b": 3}), 6)
-    keys = [
-        calibration_key(write_calib_bins(p, Preprocess(size), tmp_path / str(i)))
-        for i, (p, size) in enumerate([(paths, 24), (paths, 24), (paths, 25), (paths[:5], 24)])
-    ]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
 
 
 def test_bins_want_images_and_a_folder_of_their_own(make_folder, tmp_path):

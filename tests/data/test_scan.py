@@ -31,8 +31,6 @@ def test_broken_files_are_left_out_with_reasons(mixed, odd_files, capfd):
     assert not {p for p, _ in report.bad} & set(report.good.paths)
     assert calls[-1] == (len(samples), len(samples))
     assert capfd.readouterr() == ("", "")
-    assert f"{len(bad)} of {len(samples)} train images are left out" in report.lines()[0]
-    assert "and 9 more" in report.lines()[-1]
 
 
 def test_the_answer_is_kept(mixed, own_cache):
@@ -68,7 +66,6 @@ def test_a_class_without_a_readable_image(make_folder):
 def test_nothing_to_say_about_good_images(make_folder):
     report = scan(load_samples(make_folder({"a": 3, "b": 3}), "train"))
     assert report.bad == ()
-    assert report.lines() == []
     assert threading.active_count() == 1
 
 

@@ -7,8 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from msedge.data.drawn.animal import Palette
-from msedge.data.drawn.heads import front_head, side_head
+from msedge.data.drawn.cat_head import front_cat, side_cat
+from msedge.data.drawn.dog_head import front_dog, side_dog
 from msedge.data.drawn.shapes import Frame, ellipse, limb, mirrored, spline
+
+
+def front_head(palette: Palette, frame: Frame) -> None:
+    """A head that looks at the viewer."""
+    (front_cat if palette.animal.kind == "cat" else front_dog)(palette, frame)
+
+
+def side_head(palette: Palette, frame: Frame) -> None:
+    """A head in profile, looking to +x."""
+    (side_cat if palette.animal.kind == "cat" else side_dog)(palette, frame)
 
 
 def portrait(palette: Palette, frame: Frame) -> None:
