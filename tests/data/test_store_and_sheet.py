@@ -6,7 +6,6 @@ from msedge.data.folder import load_flat
 from msedge.data.sheet import contact_sheet
 from msedge.data.store import ImageStore, shrink
 
-
 SHAPES = {(80, 120): (40, 60), (121, 80): (60, 40), (40, 90): (40, 90), (20, 30): (20, 30)}
 
 
