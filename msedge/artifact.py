@@ -56,6 +56,7 @@ def writing(where: Path) -> Iterator[None]:
             errno.EPERM: ("not permitted", "choose an --out that you may write to"),
             errno.EROFS: ("the file system is read-only", "choose an --out that you may write to"),
             errno.ENOTDIR: ("a part of the path is a file", "choose another --out"),
+            errno.ENOENT: ("its folder has vanished", "choose another --out"),
             errno.EEXIST: ("a file of that name is in the way", "choose another --out"),
             errno.EISDIR: ("a folder of that name is in the way", "choose another --out"),
         }
