@@ -1,4 +1,9 @@
 import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -106,3 +111,25 @@ def test_the_cache_keeps_sets_apart_and_repairs_a_broken_one(own_cache):
     (first / "drawn.json").unlink()
     (first / "train/cat/cat_00000.jpg").unlink()
     assert (ensure_drawn(SMALL) / "train/cat/cat_00000.jpg").is_file()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MSEDGE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ArtifactError, match="set MSEDGE_CACHE"):
+        ensure_drawn(SMALL)
+
+
+def test_ctrl_c_leaves_neither_files_nor_processes(tmp_path):
+    command = [sys.executable, "-m", "msedge", "data", "make", str(tmp_path / "set"), "--train", "100000", "--size", "32"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".set.*/train/cat/*.jpg")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    _, lines = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert lines.strip() == "msedge: stopped"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)

@@ -20,7 +20,7 @@ from msedge.data.drawn.scenes import background, occlude
 from msedge.data.drawn.shapes import Frame
 from msedge.data.processes import WorkerDied, call_in_processes
 from msedge.data.randomness import generator
-from msedge.errors import DataError
+from msedge.errors import ArtifactError, DataError
 from msedge.recipe.schema import DrawnConfig
 
 KINDS = ("cat", "dog")
@@ -91,9 +91,13 @@ def ensure_drawn(config: DrawnConfig, progress: Callable[[int, int], None] | Non
     """The set of this configuration in the user cache; drawn on first use. Raises ArtifactError."""
     key = hashlib.sha256(json.dumps({"version": VERSION, **asdict(config)}, sort_keys=True).encode()).hexdigest()
     folder = cache_dir() / "data" / f"catdog-{key[:12]}"
-    if not (folder / ABOUT).is_file():
-        shutil.rmtree(folder, ignore_errors=True)
+    if (folder / ABOUT).is_file():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
         make_drawn(folder, config, progress)
+    except ArtifactError as e:
+        raise ArtifactError(e.message, "free some space, or set MSEDGE_CACHE to a folder that you may write to") from e
     return folder
