@@ -34,7 +34,7 @@ def test_read_json_names_what_is_wrong(tmp_path, content, said):
 
 def test_outputs_that_cannot_be_written_are_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ArtifactError, match="part of the path is a file.*choose another --out"):
+    with pytest.raises(ArtifactError, match=r"part of the path is a file.*choose another --out"):
         artifact.make_dir(tmp_path / "file" / "sub")
     with pytest.raises(ArtifactError, match="file of that name is in the way"):
         artifact.make_dir(tmp_path / "file")
