@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from msedge.artifact import tool_versions
 from msedge.errors import ExportError
 from msedge.exporter.graph import Graph, Node
 
@@ -55,7 +56,7 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from e
 
 
-def to_model(graph: Graph, name: str, metadata: dict[str, str] | None = None, producer: str = "") -> onnx.ModelProto:
+def to_model(graph: Graph, name: str, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
     """The whole graph as a ModelProto with the types of all tensors."""
     used = {i for n in graph.nodes for i in n.inputs}
     inner = [o for n in graph.nodes for o in n.outputs if o not in graph.outputs and o in used]
@@ -72,7 +73,7 @@ def to_model(graph: Graph, name: str, metadata: dict[str, str] | None = None, pr
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="msedge",
-        producer_version=producer,
+        producer_version=tool_versions().get("msedge", ""),
     )
     helper.set_model_props(model, metadata or {})
     return model

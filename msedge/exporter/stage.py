@@ -75,10 +75,10 @@ def export_cell(
 ) -> Path:
     """As `export`, for a cell in memory that `spec` describes."""
     _check_request(formats, batch)
+    inputs = golden_inputs(spec.preprocess, golden, golden_images)
     out = make_dir(Path(out))
     (out / MANIFEST).unlink(missing_ok=True)
     began = time.perf_counter()
-    inputs = golden_inputs(spec.preprocess, golden, golden_images)
     logits = check.run_cell(cell, inputs)
     report = {"formats": list(formats), "batch": batch, "image_size": spec.image_size, "golden": len(inputs), "max_abs": {}}
     with tempfile.TemporaryDirectory(prefix="msedge-export-") as scratch:
