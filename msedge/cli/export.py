@@ -37,8 +37,5 @@ def export(checkpoint, formats, out, batch, force, as_json):
     if as_json:
         emit_json({"folder": str(folder), **report, "files": files})
         return
-    rows = [
-        [f"{folder}/model.{f}", size_text(files[f"model.{f}"]["bytes"]), f"{report['max_abs'][f]:.2g}"]
-        for f in report["max_abs"]
-    ]
-    print_table(f"Exported in {report['seconds']:.1f} s", ["file", "size", "max abs difference of logits"], rows)
+    rows = [[f"model.{f}", size_text(files[f"model.{f}"]["bytes"]), f"{report['max_abs'][f]:.2g}"] for f in report["max_abs"]]
+    print_table(f"{folder} ({report['seconds']:.1f} s)", ["file", "size", "max abs difference of logits"], rows)
