@@ -103,12 +103,13 @@ class Fitting:
             for batch in batches:
                 loss = self._train_on(batch, p.epoch * steps + p.step_in_epoch + 1)
                 now = time.monotonic()
+                speed = len(batch.images) / (now - before) if self.compiled else None
                 if self.compiled:  # the first step holds the compilation and says nothing of speed
                     p.seconds += now - before
                     p.timed += len(batch.images)
                 self.compiled = True
                 p.step_in_epoch += 1
-                reporter.step(p.epoch + 1, p.step_in_epoch, loss, p.right / p.seen, len(batch.images) / (now - before))
+                reporter.step(p.epoch + 1, p.step_in_epoch, loss, p.right / p.seen, speed)
                 before = now
                 if p.step_in_epoch < steps:
                     self._stop_if(stop)

@@ -11,8 +11,8 @@ class Reporter:
 
     LINE_EVERY = 20.0  # seconds, where stderr is no terminal
 
-    def __init__(self, label: str, epochs: int, steps: int):
-        self.label, self.epochs, self.steps = label, epochs, steps
+    def __init__(self, label: str, epochs: int, steps: int, batch: int):
+        self.label, self.epochs, self.steps, self.images = label, epochs, steps, batch
         self.bars = self.task = None
         self.last_line = time.monotonic()
         self.rate = 0.0
@@ -38,18 +38,17 @@ class Reporter:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """Report the state after `step` of `epoch` (both counted from 1)."""
-        self.rate = images_per_s if not self.rate else 0.9 * self.rate + 0.1 * images_per_s
-        info = f"loss {loss:.3f}  acc {accuracy:.1%}  {self.rate:.0f} img/s  {self._left(epoch, step)} left"
+    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_s: float | None) -> None:
+        """Report the state after `step` of `epoch` (both counted from 1); no speed for the step that compiled."""
+        info = f"loss {loss:.3f}  acc {accuracy:.1%}"
+        if images_per_s:
+            self.rate = 0.9 * self.rate + 0.1 * images_per_s if self.rate else images_per_s
+            info += f"  {self.rate:.0f} img/s  {self._left(epoch, step)} left"
         if self.bars:
             self.bars.update(self.task, completed=step, description=f"{self.label} epoch {epoch}/{self.epochs}", info=info)
         elif time.monotonic() - self.last_line >= self.LINE_EVERY:
             self.last_line = time.monotonic()
             self.say(f"{self.label} epoch {epoch}/{self.epochs} step {step}/{self.steps}  {info}")
-
-    def batch(self, images: int) -> None:
-        self.images = images
 
     def epoch(self, row: dict, best: bool) -> None:
         self.last_line = time.monotonic()
@@ -60,5 +59,5 @@ class Reporter:
 
     def _left(self, epoch: int, step: int) -> str:
         images = ((self.epochs - epoch) * self.steps + self.steps - step) * self.images
-        seconds = images / max(self.rate, 1e-6)
+        seconds = images / self.rate
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from msedge.data.batches import EvalBatches, TrainBatches
 from msedge.data.folder import Samples, load_samples
@@ -16,7 +19,7 @@ from msedge.models import create_model, load_weights, spec_of
 from msedge.models.spec import ModelSpec
 from msedge.recipe import ModelConfig, Recipe, load_recipe
 from msedge.training.folder import close_folder, finished, open_folder, result
-from msedge.training.interrupt import StopRequest, stop_on_signals
+from msedge.training.interrupt import stop_on_signals
 from msedge.training.loop import Fitting
 from msedge.training.reporting import Reporter
 from msedge.training.tasks import Classify, DistillLogits, DistillMaps, MapShapes
@@ -24,6 +27,8 @@ from msedge.training.teacher import CellTeacher, OnnxTeacher, Teacher, adapt, ch
 from msedge.training.teacher_cache import TeacherLogits, teacher_images
 
 ms = load_mindspore()
+
+from mindspore import nn  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,20 @@ def train(recipe: Recipe | str | Path, out: str | Path, *, resume: bool = False,
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
-    with stop_on_signals() as stop, graph_mode():
+    with graph_mode():
         if recipe.teacher is None:
-            return TrainResult((_train_one(recipe, out, "model", resume, stop),))
-        done = []
+            return TrainResult((_train_one(_prepare(recipe, out, "model", resume)),))
         teacher_recipe = _teacher_recipe(recipe)
+        plans = []  # all are prepared before the first is trained: a mistake in the student must not cost a teacher
         if teacher_recipe and only != "student":
-            done.append(_train_one(teacher_recipe, out / "teacher", "teacher", resume, stop, reuse=True))
+            plans.append(_prepare(teacher_recipe, out / "teacher", "teacher", resume or finished(out / "teacher")))
         if only != "teacher":
-            teacher = _open_teacher(recipe, out / "teacher")
-            done.append(_train_one(recipe, out / "student", "student", resume, stop, teacher=teacher))
-        return TrainResult(tuple(done))
+            plans.append(_prepare(recipe, out / "student", "student", resume))
+        return TrainResult(
+            tuple(
+                _train_one(plan, _open_teacher(recipe, out / "teacher") if plan.label == "student" else None) for plan in plans
+            )
+        )
 
 
 def _teacher_recipe(recipe: Recipe) -> Recipe | None:
@@ -76,44 +84,56 @@ def _open_teacher(recipe: Recipe, trained: Path) -> Teacher:
     return CellTeacher(Path(t.checkpoint) if t.checkpoint else trained)
 
 
-def _train_one(
-    recipe: Recipe,
-    out: Path,
-    label: str,
-    resume: bool,
-    stop: StopRequest,
-    *,
-    teacher: Teacher | None = None,
-    reuse: bool = False,
-) -> dict:
+@dataclass(frozen=True)
+class _Plan:
+    """A model whose data, architecture, first weights and output folder have been found to be in order."""
+
+    recipe: Recipe
+    out: Path
+    label: str
+    train_set: Samples
+    val_set: Samples
+    model: nn.Cell
+    spec: ModelSpec
+    started: bool  # `out` holds a state to go on from
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _prepare(recipe: Recipe, out: Path, label: str, resume: bool) -> _Plan:
     ms.set_seed(recipe.seed)
-    train_set, val_set = load_data(recipe, Reporter(label, 0, 0).say)
+    train_set, val_set = load_data(recipe, _say)
     model, spec = make_model(recipe.model, train_set.classes, recipe.seed)
-    if reuse and finished(out):
-        resume = True
-    on = open_folder(out, recipe, spec, resume=resume)
+    started = open_folder(out, recipe, spec, resume=resume)
+    return _Plan(recipe, out, label, train_set, val_set, model, spec, started)
+
+
+def _train_one(plan: _Plan, teacher: Teacher | None = None) -> dict:
+    recipe, out, label, spec = plan.recipe, plan.out, plan.label, plan.spec
     if finished(out):
         done = result(out)
-        Reporter(label, 0, 0).say(f"{label}: {out} is finished (val {done['val_accuracy']:.1%}); nothing to do")
+        _say(f"{label}: {out} is finished (val {done['val_accuracy']:.1%}); nothing to do")
         return done
-    fitting = _fitting(recipe, spec, model, train_set, val_set, out, label, teacher)
-    with Reporter(label, recipe.train.epochs, fitting.train.steps_per_epoch) as reporter:
-        reporter.batch(recipe.data.batch_size)
+    fitting = _fitting(plan, teacher)
+    with Reporter(label, recipe.train.epochs, fitting.train.steps_per_epoch, recipe.data.batch_size) as reporter:
         reporter.say(
-            f"{label}: {spec.architecture} at {spec.image_size} px, {len(train_set.paths)} training and "
-            f"{len(val_set.paths)} validation images of {len(train_set.classes)} classes from {describe_data(recipe)}"
+            f"{label}: {spec.architecture} at {spec.image_size} px, {len(plan.train_set)} training and "
+            f"{len(plan.val_set)} validation images of {len(spec.classes)} classes from {describe_data(recipe)}"
         )
-        if on:
+        if plan.started:
             fitting.resume()
             p = fitting.progress
             reporter.say(f"{label}: going on from epoch {p.epoch + 1}, step {p.step_in_epoch + 1}")
-        progress = fitting.fit(reporter, stop)
+        with stop_on_signals() as stop:
+            progress = fitting.fit(reporter, stop)
     close_folder(
         out,
         recipe,
         best_accuracy=progress.best_accuracy,
         best_epoch=progress.best_epoch,
-        val_images=len(val_set.paths),
+        val_images=len(plan.val_set),
         data=describe_data(recipe),
         parents={"teacher": teacher.sha256} if teacher else {},
     )
@@ -142,22 +162,14 @@ def make_model(config: ModelConfig, classes: tuple[str, ...], seed: int):
     model = create_model(config.name, len(classes), config.image_size, seed=seed, **config.config)
     if config.weights:
         for notice in load_weights(model, config.weights).notices:
-            Reporter("weights", 0, 0).say(notice)
+            _say(f"weights: {notice}")
     return model, spec_of(model, classes)
 
 
-def _fitting(
-    recipe: Recipe,
-    spec: ModelSpec,
-    model,
-    train_set: Samples,
-    val_set: Samples,
-    out: Path,
-    label: str,
-    teacher: Teacher | None,
-) -> Fitting:
+def _fitting(plan: _Plan, teacher: Teacher | None) -> Fitting:
+    recipe, spec, model = plan.recipe, plan.spec, plan.model
     seed, smoothing = recipe.seed, recipe.train.label_smoothing
-    stream = TrainBatches(train_set, spec.preprocess, recipe.data, size=spec.image_size, seed=seed)
+    stream = TrainBatches(plan.train_set, spec.preprocess, recipe.data, size=spec.image_size, seed=seed)
     task, extra = Classify(model, smoothing), None
     if teacher:
         check_classes(teacher, spec.classes)
@@ -168,10 +180,10 @@ def _fitting(
         task=task,
         config=recipe.train,
         train=stream,
-        val=EvalBatches(val_set, spec.preprocess, recipe.data.eval_batch_size),
-        out=out,
+        val=EvalBatches(plan.val_set, spec.preprocess, recipe.data.eval_batch_size),
+        out=plan.out,
         seed=seed,
-        label=label,
+        label=plan.label,
         **({"extra": extra} if extra else {}),
     )
 
@@ -185,8 +197,6 @@ def _distillation(recipe: Recipe, model, own: Preprocess, teacher: Teacher, stre
         return DistillLogits(model, d, smoothing), logits
     if teacher.cell is None:
         raise UserError(f"{teacher.name} gives logits only", "set distill.feature and distill.attention to 0")
-    import numpy as np
-
     probe = np.zeros((1, 3, own.size, own.size), np.float32)
     shapes = MapShapes(model.taps(ms.Tensor(probe)), teacher.cell.taps(ms.Tensor(adapt(probe, own, teacher.preprocess))))
     for wanted, pairs, what in (

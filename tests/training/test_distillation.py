@@ -38,6 +38,14 @@ def test_recipe_leaves_teacher_and_student(cli, distill, tmp_path):
     assert manifest["parents"]["teacher"] == CellTeacher(out / "teacher").sha256
 
 
+def test_a_student_that_cannot_be_built_does_not_cost_a_teacher(cli, distill, tmp_path):
+    out = tmp_path / "run"
+    refused = cli("train", distill, "--out", out, "--set", "model.image_size=33")
+    assert refused.returncode == 2
+    assert "Swin cannot take images of 33 px" in refused.stderr
+    assert not (out / "teacher" / "last.ckpt").exists()
+
+
 @pytest.mark.parametrize("extra", ["feature", "attention"])
 def test_maps_are_distilled(cli, distill, tmp_path, extra):
     out = tmp_path / "run"
