@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ("tiny_runs",)
 
 
 @pytest.fixture(scope="session")

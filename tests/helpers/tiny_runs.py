@@ -1,4 +1,4 @@
-"""Small photos-like class folders and recipes that train in seconds."""
+"""Fixtures of runs that take seconds: small class folders, a small recipe, the command line in a process of its own."""
 
 from __future__ import annotations
 
@@ -52,21 +52,30 @@ def folders(tmp_path_factory) -> Path:
     return write_images(tmp_path_factory.mktemp("folders"), {"blob": 20, "stripe": 20})
 
 
-@pytest.fixture(scope="session")
-def cli(tmp_path_factory):
-    """Run the command line in a process of its own, with a cache of its own."""
-    cache = tmp_path_factory.mktemp("cache")
-
+def _runner(folder: Path, **variables: str):
     def run(*args: str, start: bool = False):
         command = [sys.executable, "-m", "msedge", *map(str, args)]
-        pipe, env = subprocess.PIPE, os.environ | {"MSEDGE_CACHE": str(cache)}
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=cache)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | variables, cwd=folder)
         if start:
             return process
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory):
+    """Run the command line in a process and with a cache of its own."""
+    cache = tmp_path_factory.mktemp("cache")
+    return _runner(cache, MSEDGE_CACHE=str(cache))
+
+
+@pytest.fixture(scope="session")
+def user_cli(tmp_path_factory):
+    """The same with the user's cache, where the Lite toolchain is."""
+    return _runner(tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")
