@@ -13,7 +13,9 @@ from msedge.cli.common import PATH, emit_json, json_option, lite_option, print_t
 @click.option("--data", required=True, metavar="DIR", help="Class folders, any folder of images, or builtin:catdog.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images, balanced over the classes.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), help="Fail below this share of equal top-1 (0.97).")
-@click.option("--min-cosine", type=click.FloatRange(-1, 1), help="Fail below this mean cosine of the outputs (0.99).")
+@click.option(
+    "--min-cosine", type=click.FloatRange(-1, 1), help="Fail below this mean cosine (0.99); pooled for 2 or 3 classes."
+)
 @click.option("--max-drop", type=click.FloatRange(0, 1), help="Fail if B loses more top-1 than this (0.01: one point).")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @lite_option
@@ -39,7 +41,7 @@ def verify(a, b, data, limit, min_agreement, min_cosine, max_drop, threads, lite
             ("top-1 of A", _percent(c.top1_a)),
             ("top-1 of B", _percent(c.top1_b)),
             ("same decision", f"{100 * c.agreement:.2f} % ({c.flips} flipped)"),
-            ("cosine", f"{c.cosine_mean:.6f} mean, {c.cosine_min:.6f} min"),
+            ("cosine", f"{c.cosine_mean:.6f} mean, {c.cosine_min:.6f} min, {c.cosine_pooled:.6f} pooled"),
             ("largest difference", f"{c.max_abs:.3g}"),
             ("signal to noise", f"{c.sqnr_db:.1f} dB"),
         ]

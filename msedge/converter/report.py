@@ -9,6 +9,7 @@ from typing import Any
 from msedge.converter.modes import LABELS
 from msedge.converter.parity import Parity
 from msedge.verification import Thresholds
+from msedge.verification.metrics import FEW_OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class ConvertReport:
         """One line for people."""
         c = self.parity.comparison
         text = f"model.ms: {LABELS[self.quant]}, {_size(self.size_bytes)}"
-        text += f", cosine {_cosine(c.cosine_mean)} mean / {_cosine(c.cosine_min)} min"
+        if c.outputs < FEW_OUTPUTS:
+            text += f", cosine {_cosine(c.cosine_pooled)} pooled"
+        else:
+            text += f", cosine {_cosine(c.cosine_mean)} mean / {_cosine(c.cosine_min)} min"
         if self.parity.images:
             text += f", top-1 agreement {100 * c.agreement:.1f} %"
         return f"{text} on {self.parity.on}: " + ("passed" if self.passed else f"FAILED: {'; '.join(self.reasons)}")

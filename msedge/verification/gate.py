@@ -10,7 +10,7 @@ from msedge.verification.metrics import Comparison
 
 @dataclass(frozen=True)
 class Thresholds:
-    """None: not asked for. `min_cosine` is for the mean; `max_drop` is top-1 of a minus top-1 of b (0.01: one point)."""
+    """None: not asked for. `min_cosine` is for `Comparison.cosine_judged`; `max_drop` is top-1 of a minus that of b, in 0..1."""
 
     min_cosine: float | None = None
     min_agreement: float | None = None
@@ -24,8 +24,9 @@ class Thresholds:
         reasons = []
         if c.nonfinite:
             reasons.append(f"{c.nonfinite} of {c.n} outputs are not finite")
-        if self.min_cosine is not None and c.cosine_mean < self.min_cosine:
-            reasons.append(f"cosine {_below(c.cosine_mean, self.min_cosine)} is below {self.min_cosine:g}")
+        kind, value = c.cosine_judged
+        if self.min_cosine is not None and value < self.min_cosine:
+            reasons.append(f"{kind} {_below(value, self.min_cosine)} is below {self.min_cosine:g}")
         if self.min_agreement is not None and c.agreement < self.min_agreement:
             reasons.append(
                 f"top-1 agreement {100 * c.agreement:.1f} % ({c.flips} of {c.n} flipped) "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FEW_OUTPUTS = 4  # below, the cosine of one sample says little: two logits point either the same way or the opposite
 SQNR_CAP_DB = 200.0  # given for outputs that are equal bit by bit, where the ratio has no finite value
 
 
@@ -19,6 +20,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         result = np.clip((a * b).sum(axis=1) / product, -1, 1)
     result = np.where(product == 0, (a == b).all(axis=1).astype(np.float64), result)
     return np.where(finite, result, 0.0)
+
+
+def pooled_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity of all finite samples taken as one long vector: samples count by the size of their outputs."""
+    finite = finite_rows(a) & finite_rows(b)
+    both = [_rows(x)[finite].reshape(1, -1) for x in (a, b)]
+    return float(cosine(*both)[0]) if finite.any() else 0.0
 
 
 def max_abs(a: np.ndarray, b: np.ndarray) -> float:
@@ -77,10 +85,21 @@ class Comparison:
     flips: int
     cosine_mean: float
     cosine_min: float
+    cosine_pooled: float
     max_abs: float
     sqnr_db: float
     nonfinite: int
+    outputs: int
     paired: Paired | None = None
+
+    @property
+    def cosine_judged(self) -> tuple[str, float]:
+        """Which cosine a gate looks at, and its value.
+
+        The mean over the samples; with fewer than four outputs the pooled one, since the mean of cosines of about +1 and -1
+        would count the flips a second time and know nothing of how near the outputs are.
+        """
+        return ("pooled cosine", self.cosine_pooled) if self.outputs < FEW_OUTPUTS else ("cosine", self.cosine_mean)
 
     def to_dict(self) -> dict[str, object]:
         values = dict(vars(self))
@@ -118,8 +137,10 @@ def compare_outputs(a: np.ndarray, b: np.ndarray, labels: np.ndarray | None = No
         flips=int((~same).sum()),
         cosine_mean=float(cosines.mean()),
         cosine_min=float(cosines.min()),
+        cosine_pooled=pooled_cosine(a, b),
         max_abs=max_abs(a, b),
         sqnr_db=sqnr_db(a, b),
         nonfinite=int((~finite).sum()),
+        outputs=_rows(a).shape[1],
         paired=paired,
     )

@@ -9,7 +9,20 @@ import pytest
 from msedge.recipe import GateConfig
 from msedge.verification import Comparison, Thresholds, conversion_thresholds
 
-FINE = Comparison(200, 0.9, 0.89, 0.98, 4, 0.995, 0.9, 1.0, 30.0, 0)
+FINE = Comparison(
+    n=200,
+    top1_a=0.9,
+    top1_b=0.89,
+    agreement=0.98,
+    flips=4,
+    cosine_mean=0.995,
+    cosine_min=0.9,
+    cosine_pooled=0.998,
+    max_abs=1.0,
+    sqnr_db=30.0,
+    nonfinite=0,
+    outputs=10,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +36,8 @@ FINE = Comparison(200, 0.9, 0.89, 0.98, 4, 0.995, 0.9, 1.0, 30.0, 0)
         (Thresholds(max_drop=0.005), FINE, "top-1 drops by 1.00 points, more than 0.5"),
         (Thresholds(max_drop=0.005), dataclasses.replace(FINE, top1_a=None), "the drop in top-1 is not known"),
         (Thresholds(), dataclasses.replace(FINE, nonfinite=3), "3 of 200 outputs are not finite"),
+        (Thresholds(0.996), dataclasses.replace(FINE, outputs=2), None),
+        (Thresholds(0.999), dataclasses.replace(FINE, outputs=2), "pooled cosine 0.99800 is below 0.999"),
         (Thresholds(1.0), dataclasses.replace(FINE, cosine_mean=0.99999991), "cosine 0.9999999 is below 1"),
     ],
 )

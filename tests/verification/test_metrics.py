@@ -80,3 +80,23 @@ def test_a_positive_factor_changes_no_decision_and_no_cosine(a, factor):
     c = compare_outputs(a.astype(np.float64), a.astype(np.float64) * factor)
     assert (c.flips, c.agreement) == (0, 1.0)
     assert math.isclose(c.cosine_min, 1.0, abs_tol=1e-9)
+
+
+def test_pooled_cosine_forgives_a_flip_of_small_outputs_and_no_other():
+    a = np.array([[5.0, -5.0], [0.1, -0.1]])
+    near, far = a.copy(), a.copy()
+    near[1] *= -1
+    far[0] *= -1
+    assert abs(compare_outputs(a, near).cosine_mean) < 1e-9
+    assert abs(compare_outputs(a, far).cosine_mean) < 1e-9
+    assert compare_outputs(a, near).cosine_pooled > 0.999
+    assert compare_outputs(a, far).cosine_pooled < -0.99
+    assert compare_outputs(a, near).cosine_judged == ("pooled cosine", compare_outputs(a, near).cosine_pooled)
+    assert compare_outputs(np.eye(4), np.eye(4)).cosine_judged == ("cosine", 1.0)
+
+
+def test_pooled_cosine_leaves_out_what_is_not_finite():
+    a, b = np.ones((2, 5)), np.ones((2, 5))
+    b[0, 0] = np.nan
+    assert compare_outputs(a, b).cosine_pooled == 1.0
+    assert compare_outputs(a[:1], b[:1]).cosine_pooled == 0.0
