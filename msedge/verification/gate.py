@@ -10,7 +10,7 @@ from msedge.verification.metrics import Comparison
 
 @dataclass(frozen=True)
 class Thresholds:
-    """None: not asked for. `min_cosine` is for `Comparison.cosine_judged`; `max_drop` is top-1 of a minus that of b, in 0..1."""
+    """None: not asked for. `min_cosine` is for `Comparison.cosine_judged`; `max_drop`: top-1 of a minus that of b, in 0..1."""
 
     min_cosine: float | None = None
     min_agreement: float | None = None
