@@ -15,7 +15,7 @@ import msedge
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    ["errors"],
+    ["errors", "lazy"],
     ["artifact", "packaged", "mindspore_setup"],
     ["recipe"],
     ["data"],

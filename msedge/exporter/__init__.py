@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from msedge.lazy import lazy_names
 
 _WHERE = {
     "cell_to_mindir": "mindir_writer",
@@ -12,14 +11,4 @@ _WHERE = {
     "mindir_to_onnx": "onnx_writer",
 }
 
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"msedge.exporter.{_WHERE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_WHERE))
+__getattr__, __dir__, __all__ = lazy_names(__name__, _WHERE)

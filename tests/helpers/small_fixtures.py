@@ -1,3 +1,5 @@
+"""Fixtures that several suites share: the toolchain, a small ONNX file and `.ms`, an untrained checkpoint folder."""
+
 from __future__ import annotations
 
 from pathlib import Path
