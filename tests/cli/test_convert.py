@@ -33,7 +33,7 @@ def test_post_training_and_json(models, images, tmp_path):
 def test_a_gate_that_does_not_hold_is_exit_1(models, tmp_path):
     done = msedge("convert", models / "net.onnx", "--out", "h", "--quant", "fp16", "--fp16-cosine", 1, cwd=tmp_path)
     assert done.returncode == 1
-    assert "FAILED: cosine 0.9999999" in done.stdout
+    assert "FAILED: pooled cosine 0.9999999" in done.stdout
     assert "the files are there to look at, see parity.json" in done.stderr
     assert (tmp_path / "h" / "model.ms").is_file()
 
