@@ -67,8 +67,8 @@ def run(
 ) -> RunReport:
     """Train, convert in every mode of `recipe.convert`, verify on the validation images, measure latencies in turns.
 
-    `out` receives `teacher/` and `student/` (or `model/`), a convert folder for each `.ms` below `lite/`, and
-    `report.json`. The report says in `passed` whether all gates hold. Raises what the stages raise.
+    `out` receives `teacher/` and `student/` (or `model/`), their ONNX below `export/`, a convert folder for each `.ms`
+    below `lite/`, and `report.json`. The report says in `passed` whether all gates hold. Raises what the stages raise.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
@@ -80,7 +80,7 @@ def run(
     toolchain = find_toolchain(lite, say=say)
     root = resolve_root(recipe.data.root, recipe.data.drawn)
     say("== convert and verify")
-    rows = [row for model in models for row in _convert(recipe, model, out / "lite", root, toolchain, say)]
+    rows = [row for model in models for row in _convert(recipe, model, out, root, toolchain, say)]
     say("== bench")
     from msedge.benchmark import bench
 
@@ -115,15 +115,19 @@ def _train(recipe: Recipe, out: Path, resume: bool) -> list[_Model]:
 
 def _convert(recipe: Recipe, model: _Model, out: Path, root: Path, toolchain, say) -> list[dict[str, Any]]:
     from msedge.converter import convert
+    from msedge.exporter import export
     from msedge.runtime import open_runner
     from msedge.verification import verify
 
+    exported = model.source
+    if exported.suffix != ".onnx":
+        exported = export(model.source, out / "export" / model.name, force=True)
     rows = []
     with open_runner(model.source) as source:
         for quant in model.quants:
-            folder = out / f"{model.name}-{NAMES[quant]}"
+            folder = out / "lite" / f"{model.name}-{NAMES[quant]}"
             done = convert(
-                model.source,
+                exported,
                 folder,
                 quant=quant,
                 calib=root if quant == "PostTraining" else None,
