@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 import click
 
-from msedge.cli.common import PATH, emit_json, json_option, lite_option, print_table, say, size_text
+from msedge.cli.common import emit_json, json_option, lite_option, print_table, say, size_text
+from msedge.cli.recipes import leave_stopped, recipe_options, resolve
 
 
 @click.command()
-@click.argument("recipe", type=PATH)
-@click.option("--out", type=PATH, help="Folder that receives everything (default: runs/NAME).")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--data", type=str, metavar="DIR", help="Short for --set data.root=DIR.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@recipe_options
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for the latencies.")
 @lite_option
 @json_option
 def run(recipe, out, overrides, data, resume, threads, lite, as_json):
     """Walk the whole road with RECIPE: train, convert, verify, bench, and a closing table."""
-    from msedge.recipe import load_recipe
-
-    resolved = load_recipe(recipe, [*overrides, *([f"data.root={data}"] if data else [])])
-    out = out or Path("runs") / resolved.name
+    resolved, out = resolve(recipe, out, overrides, data)
     from msedge.pipeline import run as walk
     from msedge.training import Stopped
 
     try:
         report = walk(resolved, out, resume=resume, threads=threads, lite=lite, say=say)
     except Stopped:
-        again = ["msedge", "run", str(recipe), "--out", str(out), *[f"--set={s}" for s in overrides]]
-        say(f"msedge: stopped and saved; go on with: {shlex.join([*again, *(['--data', data] if data else []), '--resume'])}")
-        click.get_current_context().exit(130)
+        leave_stopped(recipe, out, overrides, data, ["--threads", str(threads), *(["--lite", lite] if lite else [])])
     if as_json:
         emit_json(report.to_dict())
     else:
