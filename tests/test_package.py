@@ -15,8 +15,9 @@ import msedge
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    ["errors", "lazy"],
+    ["errors", "lazy", "progress"],
     ["artifact", "packaged", "mindspore_setup"],
+    ["download"],
     ["recipe"],
     ["data"],
     ["models"],

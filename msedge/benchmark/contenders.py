@@ -15,8 +15,8 @@ from msedge import errors
 from msedge.benchmark.environment import worker_environment
 from msedge.errors import ToolFailed, ToolTimeout
 from msedge.lite.process import Process, describe_exit
+from msedge.progress import Say, silent
 from msedge.runtime import Located
-from msedge.runtime.progress import Say, silent
 
 if TYPE_CHECKING:
     from msedge.lite.protocol import Toolchain

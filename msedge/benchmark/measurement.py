@@ -14,9 +14,9 @@ import numpy as np
 from msedge.benchmark.contenders import Contender, make_contender
 from msedge.benchmark.counts import count_model
 from msedge.errors import UserError
+from msedge.progress import Progress, Say, no_progress, silent
 from msedge.recipe import suggest
 from msedge.runtime import RUNTIMES, Located, check_runtime, locate
-from msedge.runtime.progress import Progress, Say, no_progress, silent
 
 if TYPE_CHECKING:
     from msedge.lite.protocol import Toolchain

@@ -10,7 +10,7 @@ from msedge.converter.ini import Value
 from msedge.data.calib import CalibrationSet, choose_calibration, write_calib_bins
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError
-from msedge.runtime.progress import Say
+from msedge.progress import Say
 
 WANTED_AT_LEAST = 16
 

@@ -23,13 +23,13 @@ from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
+from msedge.progress import Progress, Say, no_progress, silent
 from msedge.recipe import GateConfig
 from msedge.runtime import Runner, open_runner
 from msedge.runtime.base import short_name
 from msedge.runtime.lite_runner import toolchain_for
 from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.preparation import preprocess_for
-from msedge.runtime.progress import Progress, Say, no_progress, silent
 from msedge.verification import conversion_thresholds
 from msedge.verification.images import ImageSet
 

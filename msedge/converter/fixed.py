@@ -9,8 +9,8 @@ import onnx
 
 from msedge.artifact import writing
 from msedge.errors import ModelError
+from msedge.progress import Say
 from msedge.runtime.onnx_graph import load_graph
-from msedge.runtime.progress import Say
 
 
 def fixed_onnx(file: Path, work: Path, say: Say) -> Path:

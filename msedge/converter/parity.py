@@ -21,9 +21,9 @@ from msedge.data.folder import class_names, load_flat, resolve_root, split_folde
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
 from msedge.exporter.golden import golden_inputs
+from msedge.progress import Progress, Say
 from msedge.runtime import Runner
 from msedge.runtime.preparation import preprocess_for
-from msedge.runtime.progress import Progress, Say
 from msedge.verification import Comparison, compare_outputs
 from msedge.verification.comparison import run_both
 from msedge.verification.images import ImageSet, has_classes, load_images

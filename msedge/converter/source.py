@@ -14,9 +14,9 @@ from msedge.artifact import sha256_file, writing
 from msedge.converter.fixed import fixed_onnx
 from msedge.errors import ArtifactError, UserError
 from msedge.mindspore_setup import load_mindspore
+from msedge.progress import Say
 from msedge.runtime import Located, load_spec, locate
 from msedge.runtime.onnx_graph import load_graph
-from msedge.runtime.progress import Say
 
 if TYPE_CHECKING:
     from msedge.models import ModelSpec

@@ -11,9 +11,9 @@ import numpy as np
 from msedge.data.folder import load_flat
 from msedge.data.images import read_image
 from msedge.errors import DataError, ModelError
+from msedge.progress import Progress, Say, no_progress, silent
 from msedge.runtime.base import Runner
 from msedge.runtime.preparation import class_names_of, preprocess_for
-from msedge.runtime.progress import Progress, Say, no_progress, silent
 
 _CHUNK = 32
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msedge.errors import ModelError
+from msedge.progress import Say, silent
 from msedge.runtime.base import Runner
-from msedge.runtime.progress import Say, silent
 
 if TYPE_CHECKING:
     from msedge.data.preprocess import Preprocess

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msedge.errors import DataError, ModelError
+from msedge.progress import Progress, Say, no_progress, silent
 from msedge.runtime import Runner, open_runner
 from msedge.runtime.preparation import class_names_of, preprocess_for
-from msedge.runtime.progress import Progress, Say, no_progress, silent
 from msedge.verification.gate import Thresholds
 from msedge.verification.images import ImageSet, load_images, prepared
 from msedge.verification.metrics import Comparison, compare_outputs

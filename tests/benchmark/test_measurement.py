@@ -83,7 +83,7 @@ class Recorded(Contender):
 
 
 def test_models_take_turns_and_the_first_run_of_a_turn_does_not_count():
-    from msedge.runtime.progress import no_progress
+    from msedge.progress import no_progress
 
     journal = []
     samples = _measure([Recorded("a", journal), Recorded("b", journal)], 25, 3, no_progress)
