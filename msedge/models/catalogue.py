@@ -19,8 +19,13 @@ class Entry:
 _TIMM = "timm/"
 _APPLE = "Apple sample code"  # github.com/apple/ml-cvnets/blob/main/LICENSE
 _TINYVIT = ".dist_in22k_ft_in1k"
+_AUGREG = ".augreg_in21k_ft_in1k"
 
 CATALOGUE: dict[str, Entry] = {
+    "deit_tiny": Entry("vit", 224, 5_717_416, 1_258_223_040, 72.2, "Apache-2.0", _TIMM + "deit_tiny_patch16_224.fb_in1k"),
+    "deit_small": Entry("vit", 224, 22_050_664, 4_607_961_984, 79.8, "Apache-2.0", _TIMM + "deit_small_patch16_224.fb_in1k"),
+    "vit_tiny": Entry("vit", 224, 5_717_416, 1_258_223_040, 75.5, "Apache-2.0", _TIMM + "vit_tiny_patch16_224" + _AUGREG),
+    "vit_small": Entry("vit", 224, 22_050_664, 4_607_961_984, 81.4, "Apache-2.0", _TIMM + "vit_small_patch16_224" + _AUGREG),
     "mobilevit_xxs": Entry("mobilevit", 256, 1_272_024, 418_183_680, 69.0, _APPLE, _TIMM + "mobilevit_xxs.cvnets_in1k"),
     "mobilevit_xs": Entry("mobilevit", 256, 2_317_848, 1_052_168_192, 74.7, _APPLE, _TIMM + "mobilevit_xs.cvnets_in1k"),
     "mobilevit_s": Entry("mobilevit", 256, 5_578_632, 2_033_383_424, 78.3, _APPLE, _TIMM + "mobilevit_s.cvnets_in1k"),

@@ -12,13 +12,14 @@ import numpy as np
 
 from msedge.errors import ModelError
 from msedge.mindspore_setup import load_mindspore
+from msedge.models.positions import resize_positions
 from msedge.models.tensor_files import read_weights
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
 _NOT_LEARNED = ("num_batches_tracked", "relative_position_index", "attn_mask", "attention_bias_idxs")
-_TABLES = ("relative_position_bias_table", "attention_biases")
+_HEAD = re.compile(r"head(\.fc)?\.(weight|bias)")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class LoadReport:
 def load_weights(model: nn.Cell, path: Path) -> LoadReport:
     """Load a `.safetensors`, a `.ckpt` or a checkpoint folder into a cell of `create_model`.
 
-    A head of another class count stays as it is, tables of relative positions are resized; both give a notice.
+    A head of another class count stays as it is, tables of positions are resized; both give a notice.
     Raises ArtifactError for a missing file, ModelError for a damaged one, for one of another model (less than half of the
     parameters are there) and for parameters of other shapes. The model is changed only if everything fits.
     """
@@ -86,7 +87,7 @@ def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, not
         return value
     if wanted and _is_head(name, wanted, model) and value.shape[1:] == wanted[1:]:
         return None
-    if name.endswith(_TABLES) and (resized := resize_table(name, value, wanted)) is not None:
+    if (resized := resize_positions(name, value, wanted)) is not None:
         notices.append(f"{name} is resized from {list(value.shape)} to {list(wanted)}")
         return resized
     raise ModelError(
@@ -98,24 +99,7 @@ def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, not
 def _is_head(name: str, wanted: tuple[int, ...], model: nn.Cell) -> bool:
     if model.architecture.startswith("mindcv:"):  # whose classifiers have many names
         return wanted[0] == model.num_classes and math.prod(wanted[2:]) == 1
-    return name.startswith("head.fc.")
-
-
-def resize_table(name: str, table: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray | None:
-    """A square table of relative positions, linearly resampled with its ends kept; None if it is of other heads.
-
-    `relative_position_bias_table` is [positions, heads], `attention_biases` [heads, positions].
-    """
-    last = name.endswith("attention_biases")
-    grid = table.T if last else table
-    rows, columns = (wanted[1], wanted[0]) if last else wanted
-    old, new = math.isqrt(len(grid)), math.isqrt(rows)
-    if grid.shape[1:] != (columns,) or old * old != len(grid) or new * new != rows:
-        return None
-    places = np.linspace(0, old - 1, new) if new > 1 else np.array([(old - 1) / 2])
-    steps = np.clip(1 - abs(places[:, None] - np.arange(old)), 0, 1)  # [new, old]
-    grid = np.einsum("ai,bj,ijc->abc", steps, steps, grid.reshape(old, old, columns)).reshape(rows, columns)
-    return grid.T if last else grid
+    return _HEAD.fullmatch(name) is not None
 
 
 def _renamed(values: dict[str, np.ndarray], own: dict[str, Parameter]) -> dict[str, np.ndarray]:

@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 from msedge.errors import ArtifactError, ModelError
 from msedge.mindspore_setup import load_mindspore
 from msedge.models import create_model, load_weights, save_checkpoint, state
-from msedge.models.weights import resize_table
 
 load_mindspore()
 
@@ -105,22 +104,6 @@ def test_tables_of_positions_are_resized_with_a_notice(tmp_path, name, change, t
     assert table in report.loaded
     assert any(n.startswith(f"{table} is resized from") for n in report.notices)
     assert np.ptp(values(target)[table]) > 0
-
-
-@pytest.mark.parametrize("kind", ["relative_position_bias_table", "attention_biases"])
-def test_resizing_keeps_ends_and_straight_lines(kind):
-    def table(side: int) -> np.ndarray:
-        y, x = np.mgrid[: side - 1 : side * 1j, : side - 1 : side * 1j] / (side - 1)
-        lines = np.stack([3 * y - x + 1, x], -1).reshape(-1, 2)
-        return lines.T if kind == "attention_biases" else lines
-
-    def resize(old: int, new: int) -> np.ndarray:
-        return resize_table(f"a.{kind}", table(old), table(new).shape)
-
-    assert resize(7, 13) == pytest.approx(table(13))
-    assert resize(13, 7) == pytest.approx(table(7))
-    assert resize(5, 5) == pytest.approx(table(5))
-    assert resize_table(f"a.{kind}", table(5), table(5)[:1].shape if kind == "attention_biases" else (25, 3)) is None
 
 
 @pytest.mark.parametrize(
