@@ -38,6 +38,7 @@ SMALL = {
             "mlp": [[16], [20], [18]],
         },
     ),
+    "vit_tiny": (32, {"patch": 8, "dim": 12, "heads": [2, 1, 2], "head_dim": [4, 6, 5], "mlp": [16, 12, 20]}),
 }
 FAMILIES = pytest.mark.parametrize("name", SMALL)
 

@@ -13,6 +13,7 @@ SWIN = {
     "head_dim": [[24], [24], [24, 24], [24]],
     "mlp": [[96], [192], [384, 384], [768]],
 }
+DEIT = {"dim": 96, "heads": [3] * 4, "head_dim": [32] * 4, "mlp": [384] * 4}
 TINYVIT = {
     "stem": 8,
     "dim": [16, 32, 64, 96],
@@ -31,6 +32,7 @@ TINYVIT = {
         ("mobilevit_xxs", "mobilevit_xxs", {}),
         ("swin_tiny", "swin_small_cfg", SWIN),
         ("tiny_vit_5m", "tiny_vit_small", TINYVIT),
+        ("deit_tiny", "deit_small_cfg", DEIT),
     ],
 )
 def test_logits_are_timms(oracles, ms, name, reference, widths):

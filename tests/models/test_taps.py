@@ -15,13 +15,20 @@ from msedge.models.mobilevit import fold, unfold  # noqa: E402
 from msedge.models.mobilevit import received as received_by_pixels  # noqa: E402
 from msedge.models.swin import SwinBlock, relative_index, rolled, shift_mask  # noqa: E402
 from msedge.models.tinyvit import AttentionBlock, offset_index  # noqa: E402
+from msedge.models.vit import received as received_by_patches  # noqa: E402
+from msedge.models.vit import tapped_blocks  # noqa: E402
 
 SIDES = {
     "mobilevit_xxs": ([32, 16, 8, 4, 2], [8, 4, 2]),
     "swin_nano": ([8, 4], [8, 4]),
     "tiny_vit_5m": ([16, 8, 4, 2], [8, 4, 2]),
+    "vit_tiny": ([4, 4, 4], [4, 4, 4]),
 }
-CHANNELS = {"mobilevit_xxs": "out", "swin_nano": "dim", "tiny_vit_5m": "dim"}
+
+
+def channels(name: str) -> list[int]:
+    widths = SMALL[name][1]
+    return [widths["dim"]] * 3 if name == "vit_tiny" else widths["out" if name == "mobilevit_xxs" else "dim"]
 
 
 @FAMILIES
@@ -32,9 +39,8 @@ def test_taps_give_logits_stages_and_maps_that_sum_to_one(ms, name):
     ms.set_context(mode=ms.PYNATIVE_MODE)
     assert logits == pytest.approx(model(Tensor(x)).asnumpy(), abs=1e-4)
     ms.set_context(mode=ms.GRAPH_MODE)
-    widths = SMALL[name][1][CHANNELS[name]]
     sides, maps = SIDES[name]
-    assert [f.shape for f in features] == [(3, c, s, s) for c, s in zip(widths, sides, strict=True)]
+    assert [f.shape for f in features] == [(3, c, s, s) for c, s in zip(channels(name), sides, strict=True)]
     assert [a.shape for a in attention] == [(3, s, s) for s in maps]
     for a in attention:
         assert a.min() > 0
@@ -144,3 +150,19 @@ def test_position_indices_name_the_offset():
     index = offset_index(3).reshape(9, 9)
     assert index[0, 8] == index[8, 0] == 2 * 3 + 2
     assert index[1, 5] == 1 * 3 + 1
+
+
+def test_the_class_tokens_share_is_left_out_of_the_map():
+    attention = np.zeros((2, 3, 5, 5), np.float32)  # a class token and 2 x 2 patches
+    attention[:, :, :, 0] = 0.6
+    attention[:, :, :, 3] = 0.3
+    attention[:, :, :, 4] = 0.1
+    seen = received_by_patches(Tensor(attention), 2).asnumpy()
+    assert seen == pytest.approx(np.array([[[0, 0], [0.75, 0.25]]] * 2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(12, (2, 5, 8, 11)), (4, (0, 1, 2, 3)), (2, (0, 1)), (1, (0,)), (7, (1, 3, 4, 6))]
+)
+def test_quarters_of_the_depth_are_tapped(depth, blocks):
+    assert tapped_blocks(depth) == blocks

@@ -57,13 +57,15 @@ def test_of_a_training_state_only_the_model_counts(tmp_path):
 @FAMILIES
 def test_a_head_of_another_class_count_starts_anew(tmp_path, name):
     target = small(name, 5)
-    head = values(target)["head.fc.weight"]
+    first = values(target)
+    heads = {n for n, v in first.items() if n.startswith("head") and v.shape[0] == 5}
+    assert heads
     save_checkpoint(small(name, 3), tmp_path / "w.ckpt")
     report = load_weights(target, tmp_path / "w.ckpt")
     assert report.replaced_head
     assert report.notices == ("the head has 3 classes in the file: it starts anew with 5",)
-    assert not {"head.fc.weight", "head.fc.bias"} & set(report.loaded)
-    assert (values(target)["head.fc.weight"] == head).all()
+    assert set(report.loaded) == set(first) - heads
+    assert all((values(target)[n] == first[n]).all() for n in heads)
 
 
 def test_missing_and_unexpected_tensors_are_reported(tmp_path):
@@ -97,13 +99,26 @@ def test_swins_first_names_are_understood(tmp_path):
         ("tiny_vit_5m", {"window": [4, 4, 2]}, "stages.1.blocks.0.attn.attention_biases"),
     ],
 )
-def test_tables_of_positions_are_resized_with_a_notice(tmp_path, name, change, table):
+def test_tables_of_offsets_are_resized_with_a_notice(tmp_path, name, change, table):
     save_checkpoint(small(name, **change), tmp_path / "w.ckpt")
     target = other(name)
     report = load_weights(target, tmp_path / "w.ckpt")
     assert table in report.loaded
     assert any(n.startswith(f"{table} is resized from") for n in report.notices)
     assert np.ptp(values(target)[table]) > 0
+
+
+def test_position_embeddings_are_resized_with_a_notice(tmp_path):
+    from families import SMALL
+
+    save_checkpoint(small("vit_tiny"), tmp_path / "w.ckpt")
+    target = create_model("vit_tiny", 3, 48, **SMALL["vit_tiny"][1])
+    report = load_weights(target, tmp_path / "w.ckpt")
+    assert report.notices == ("pos_embed is resized from [1, 17, 12] to [1, 37, 12]",)
+    assert set(report.loaded) == set(state(target))
+    before, after = values(small("vit_tiny"))["pos_embed"], values(target)["pos_embed"]
+    assert (after[:, 0] == before[:, 0]).all()
+    assert after[0, 1:].mean(0) == pytest.approx(before[0, 1:].mean(0), abs=0.05)
 
 
 @pytest.mark.parametrize(
