@@ -60,10 +60,16 @@ def sides(image_size: int) -> list[int]:
     return [image_size // (4 << i) for i in range(4)]
 
 
-def offset_index(window: int) -> np.ndarray:
-    """For each (query, key) of a window the column of the bias table, by |dy|, |dx|: int32 [window^4]."""
-    y, x = np.divmod(np.arange(window * window), window)
-    return (abs(y[:, None] - y[None]) * window + abs(x[:, None] - x[None])).astype(np.int32).reshape(-1)
+def offset_indices(window: int) -> tuple[np.ndarray, np.ndarray]:
+    """How a bias table by (|dy|, |dx|) becomes one by (query, key) in two steps that copy little.
+
+    The first, int32 [window^2], takes for (x of the query, x of the key) the column |dx|; the second, int32 [window^3],
+    takes for (query, y of the key) the row (|dy|, x of the query) of what the first gave, all x of the key at once.
+    """
+    places = np.arange(window)
+    offset = abs(places[:, None] - places)
+    rows = offset[:, None, :] * window + places[:, None]  # [y of the query, x of the query, y of the key]
+    return offset.astype(np.int32).reshape(-1), rows.astype(np.int32).reshape(-1)
 
 
 class ConvBlock(nn.Cell):
@@ -101,11 +107,17 @@ class BiasedAttention(Attention):
         self.tokens = window * window
         self.norm = LayerNorm(dim)
         self.attention_biases = Parameter(Tensor(np.zeros((heads, self.tokens), np.float32)), name="attention_biases")
-        self.index = Tensor(offset_index(window))
+        self.window = window
+        self.columns, self.rows = (Tensor(i) for i in offset_indices(window))
+
+    def bias(self):
+        """[heads, tokens, tokens]."""
+        bias = ops.gather(self.attention_biases.reshape(-1, self.window), self.columns, 1)
+        bias = ops.gather(bias.reshape(self.heads, self.tokens, self.window), self.rows, 1)
+        return bias.reshape(self.heads, self.tokens, self.tokens)
 
     def construct(self, x):
-        bias = ops.gather(self.attention_biases, self.index, 1).reshape(self.heads, self.tokens, self.tokens)
-        return super().construct(self.norm(x), self.tokens, bias)
+        return super().construct(self.norm(x), self.tokens, self.bias())
 
 
 class AttentionBlock(nn.Cell):

@@ -11,10 +11,12 @@ ms = load_mindspore()
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 
+_NO_DECAY = ("relative_position_bias_table", "attention_biases", "pos_embed", "cls_token")
+
 
 def decays(parameter: Parameter) -> bool:
-    """Weight decay is for matrices and kernels; not for biases, norms and position tables."""
-    return parameter.ndim > 1 and "relative_position_bias" not in parameter.name and "attention_bias" not in parameter.name
+    """Weight decay is for matrices and kernels; not for biases, norms, position tables and class tokens."""
+    return parameter.ndim > 1 and not parameter.name.endswith(_NO_DECAY)
 
 
 class TrainStep(nn.Cell):

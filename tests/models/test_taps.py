@@ -14,7 +14,7 @@ from msedge.models.attention import from_windows, received, to_map, to_tokens, t
 from msedge.models.mobilevit import fold, unfold  # noqa: E402
 from msedge.models.mobilevit import received as received_by_pixels  # noqa: E402
 from msedge.models.swin import SwinBlock, relative_index, rolled, shift_mask  # noqa: E402
-from msedge.models.tinyvit import AttentionBlock, offset_index  # noqa: E402
+from msedge.models.tinyvit import AttentionBlock, BiasedAttention  # noqa: E402
 from msedge.models.vit import received as received_by_patches  # noqa: E402
 from msedge.models.vit import tapped_blocks  # noqa: E402
 
@@ -147,9 +147,16 @@ def test_position_indices_name_the_offset():
     assert index[0, 0] == index[4, 4] == 2 * 5 + 2
     assert index[0, 8] == 0
     assert index[8, 0] == 24
-    index = offset_index(3).reshape(9, 9)
-    assert index[0, 8] == index[8, 0] == 2 * 3 + 2
-    assert index[1, 5] == 1 * 3 + 1
+
+
+@pytest.mark.parametrize("window", [1, 3, 4])
+def test_tinyvits_biases_are_those_of_the_absolute_offsets(pynative, window):
+    attention = BiasedAttention(8, 2, 4, window)
+    table = np.random.default_rng(0).standard_normal((2, window * window)).astype(np.float32)
+    attention.attention_biases.set_data(Tensor(table))
+    y, x = np.divmod(np.arange(window * window), window)
+    offsets = abs(y[:, None] - y) * window + abs(x[:, None] - x)
+    assert (attention.bias().asnumpy() == table[:, offsets]).all()
 
 
 def test_the_class_tokens_share_is_left_out_of_the_map():

@@ -7,7 +7,7 @@ import pytest
 
 from msedge.mindspore_setup import graph_mode, load_mindspore
 from msedge.recipe import TrainConfig
-from msedge.training.step import Average, TrainStep, learning_rate
+from msedge.training.step import Average, TrainStep, decays, learning_rate
 
 ms = load_mindspore()
 
@@ -85,3 +85,15 @@ def test_learning_rate_warms_up_peaks_and_ends():
 
 def test_learning_rate_without_warmup():
     assert learning_rate(TrainConfig(epochs=1, lr=1.0, min_lr=0.0, warmup_epochs=0), 1, 2) == pytest.approx(0.5)
+
+
+def test_tables_of_positions_and_class_tokens_do_not_decay():
+    from families import SMALL, small
+
+    names = {p.name for model in SMALL for p in small(model).trainable_params() if p.ndim > 1 and not decays(p)}
+    assert {n.rpartition(".")[2] for n in names} == {
+        "relative_position_bias_table",
+        "attention_biases",
+        "pos_embed",
+        "cls_token",
+    }
