@@ -6,6 +6,7 @@
     │   ├── DataError        images, labels, calibration folders
     │   ├── ModelError       unknown model, impossible config, weights that do not fit
     │   ├── ArtifactError    a file or folder that is missing, damaged or of another kind; an output that cannot be written
+    │   ├── DownloadError    a file of the network that cannot be had, or that is not what it should be
     │   └── ExportError      a graph that cannot be expressed
     ├── CheckFailed          exit 1: a parity or gate check did not hold
     └── ToolError            exit 3: a tool is missing, broken, or died
@@ -17,6 +18,8 @@ The message says what is wrong and where, `hint` says what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class MsedgeError(Exception):
@@ -51,6 +54,14 @@ class ModelError(UserError):
 
 class ArtifactError(UserError):
     pass
+
+
+class DownloadError(UserError):
+    """`status` and `headers` are those of the server's answer; both are empty where none came."""
+
+    def __init__(self, message: str, hint: str = "", status: int | None = None, headers: Mapping[str, str] | None = None):
+        super().__init__(message, hint)
+        self.status, self.headers = status, headers or {}
 
 
 class ExportError(UserError):

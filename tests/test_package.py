@@ -16,7 +16,7 @@ import msedge
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     ["errors", "lazy", "progress"],
-    ["artifact", "packaged", "mindspore_setup"],
+    ["artifact", "network", "packaged", "mindspore_setup"],
     ["download"],
     ["recipe"],
     ["data"],

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +57,36 @@ def print_table(title: str, columns: list[str], rows: Iterable[Iterable[Any]], *
 class _PlainProgress:
     """For logs: a line at most every ten seconds."""
 
-    def __init__(self, label: str, total: int):
-        self.label, self.total, self.done, self.last = label, total, 0, time.monotonic()
+    def __init__(self, label: str, total: int, show: Callable[[int], str]):
+        self.label, self.total, self.show, self.last = label, total, show, time.monotonic()
 
     def __call__(self, done: int, total: int | None = None) -> None:
         self.total = total or self.total
         if time.monotonic() - self.last >= 10:
             self.last = time.monotonic()
-            say(f"{self.label}: {done}/{self.total}")
+            say(
+                f"{self.label}: {self.show(done)}/{self.show(self.total)}" if self.total else f"{self.label}: {self.show(done)}"
+            )
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int = 0) -> Iterator[Any]:
+def progress(label: str, total: int = 0, *, in_bytes: bool = False) -> Iterator[Any]:
     """Yield `report(done, total=None)`: a bar on a terminal, a line every ten seconds in a log."""
     if not sys.stderr.isatty():
-        yield _PlainProgress(label, total)
+        yield _PlainProgress(label, total, size_text if in_bytes else str)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True) as bars:
         task = bars.add_task(label, total=total or None)
         yield lambda done, total=None: bars.update(task, completed=done, **({"total": total} if total else {}))
+
+
+def byte_progress(label: str, total: int = 0):
+    """`progress` for what is counted in bytes."""
+    return progress(label, total, in_bytes=True)
 
 
 def size_text(n: int) -> str:

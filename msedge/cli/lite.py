@@ -79,7 +79,7 @@ class _Steps:
     def __call__(self, step: str, done: int, total: int) -> None:
         if step != self._step:
             self._end(None, None, None)
-            self._step, self._bar = step, progress(f"{step} MindSpore Lite", total)
+            self._step, self._bar = step, progress(f"{step} MindSpore Lite", total, in_bytes=step in ("download", "unpack"))
             self._report = self._bar.__enter__()
         self._report(done)
 

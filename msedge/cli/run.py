@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from msedge.cli.common import emit_json, json_option, lite_option, print_table, say, size_text
-from msedge.cli.recipes import leave_stopped, recipe_options, resolve
+from msedge.cli.common import byte_progress, emit_json, json_option, lite_option, print_table, say, size_text
+from msedge.cli.recipes import leave_stopped, recipe_options, resolve, with_weights
 
 
 @click.command()
@@ -13,14 +13,15 @@ from msedge.cli.recipes import leave_stopped, recipe_options, resolve
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for the latencies.")
 @lite_option
 @json_option
-def run(recipe, out, overrides, data, resume, threads, lite, as_json):
+def run(recipe, out, overrides, data, weights, resume, threads, lite, as_json):
     """Walk the whole road with RECIPE: train, convert, verify, bench, and a closing table."""
+    overrides = with_weights(overrides, weights)
     resolved, out = resolve(recipe, out, overrides, data)
     from msedge.pipeline import run as walk
     from msedge.training import Stopped
 
     try:
-        report = walk(resolved, out, resume=resume, threads=threads, lite=lite, say=say)
+        report = walk(resolved, out, resume=resume, threads=threads, lite=lite, say=say, progress=byte_progress)
     except Stopped:
         leave_stopped(recipe, out, overrides, data, ["--threads", str(threads), *(["--lite", lite] if lite else [])])
     if as_json:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from msedge.cli.common import emit_json, json_option, print_table
-from msedge.cli.recipes import leave_stopped, recipe_options, resolve
+from msedge.cli.common import byte_progress, emit_json, json_option, print_table
+from msedge.cli.recipes import leave_stopped, recipe_options, resolve, with_weights
 
 
 @click.command()
@@ -13,11 +13,12 @@ from msedge.cli.recipes import leave_stopped, recipe_options, resolve
 @click.option("--only", type=click.Choice(["teacher", "student"]), help="Train one of the two.")
 @click.option("--print-recipe", is_flag=True, help="Print the resolved recipe and stop.")
 @json_option
-def train(recipe, out, overrides, data, resume, only, print_recipe, as_json):
+def train(recipe, out, overrides, data, weights, resume, only, print_recipe, as_json):
     """Train what RECIPE describes.
 
     A recipe with a teacher leaves OUT/teacher and OUT/student, another one leaves its checkpoint in OUT.
     """
+    overrides = with_weights(overrides, weights)
     resolved, out = resolve(recipe, out, overrides, data)
     if print_recipe:
         from msedge.recipe import to_yaml
@@ -28,7 +29,7 @@ def train(recipe, out, overrides, data, resume, only, print_recipe, as_json):
     from msedge.training import train as run
 
     try:
-        done = run(resolved, out, resume=resume, only=only)
+        done = run(resolved, out, resume=resume, only=only, progress=byte_progress)
     except Stopped:
         leave_stopped(recipe, out, overrides, data, ["--only", only] if only else [])
     if as_json:

@@ -49,6 +49,14 @@ def check_mindcv(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return dict(arguments)
 
 
+def published_url(name: str) -> str:
+    """Where MindCV's own weights of the model lie. Raises ModelError for an unknown model and where there are none."""
+    check_mindcv(name, {})
+    if url := _import_mindcv().models.registry.get_pretrained_cfg(name).get("url"):
+        return url
+    raise ModelError(f"MindCV has published no weights of {name}", "train it, or take weights from a file")
+
+
 def _near(name: str, known: list[str]) -> str:
     near = suggest(name, known)
     return near if near.startswith("did you") else "mindcv.list_models() lists them"

@@ -13,7 +13,9 @@ import numpy as np
 from msedge.errors import ModelError
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.positions import resize_positions
+from msedge.models.published import obtain
 from msedge.models.tensor_files import read_weights
+from msedge.progress import Progress, Say, no_progress, silent
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
@@ -31,17 +33,22 @@ class LoadReport:
     notices: tuple[str, ...]  # lines for the user
 
 
-def load_weights(model: nn.Cell, path: Path) -> LoadReport:
-    """Load a `.safetensors`, a `.ckpt` or a checkpoint folder into a cell of `create_model`.
+def load_weights(model: nn.Cell, path: str | Path, *, say: Say = silent, progress: Progress = no_progress) -> LoadReport:
+    """Load a `.safetensors`, a `.ckpt`, a checkpoint folder or published weights into a cell of `create_model`.
+
+    Published ones have names (msedge.models.published): `hf:timm/<name>`, `mindcv:<name>`, `published`. They come from the
+    network once and from the user cache after that; `say` and `progress` tell of it.
 
     A head of another class count stays as it is, tables of positions are resized; both give a notice.
-    Raises ArtifactError for a missing file, ModelError for a damaged one, for one of another model (less than half of the
-    parameters are there) and for parameters of other shapes. The model is changed only if everything fits.
+    Raises ArtifactError for a missing file, DownloadError for published ones that cannot be had, ModelError for a damaged
+    file, for one of another model (less than half of the parameters are there) and for parameters of other shapes. The
+    model is changed only if everything fits.
     """
     from msedge.models.layers import state
 
+    path = obtain(path, model.architecture, say=say, progress=progress)
     own = state(model)
-    values = _renamed(read_weights(Path(path)), own)
+    values = _renamed(read_weights(path), own)
     fitting: dict[str, np.ndarray] = {}
     notices: list[str] = []
     head: list[str] = []

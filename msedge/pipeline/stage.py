@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from msedge.artifact import write_json
+from msedge.progress import Progress, no_progress
 from msedge.recipe import Recipe, load_recipe, quant_name
 
 NAMES = {"none": "float", "fp16": "fp16", "PostTraining": "int8"}
@@ -64,6 +65,7 @@ def run(
     bench_runs: int = 50,
     lite: str | Path | None = None,
     say: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
 ) -> RunReport:
     """Train, convert in every mode of `recipe.convert`, verify on the validation images, measure latencies in turns.
 
@@ -73,7 +75,7 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     say("== train")
-    models = _train(recipe, out, resume)
+    models = _train(recipe, out, resume, progress)
     from msedge.data.folder import resolve_root
     from msedge.lite import find_toolchain
 
@@ -98,14 +100,14 @@ def run(
     return report
 
 
-def _train(recipe: Recipe, out: Path, resume: bool) -> list[_Model]:
+def _train(recipe: Recipe, out: Path, resume: bool, progress: Progress) -> list[_Model]:
     from msedge.training import train
 
     quants = tuple(dict.fromkeys(quant_name(q) for q in recipe.convert.quant))
     if recipe.teacher is None:
-        train(recipe, out / "model", resume=resume)
+        train(recipe, out / "model", resume=resume, progress=progress)
         return [_Model("model", out / "model", quants)]
-    train(recipe, out, resume=resume)
+    train(recipe, out, resume=resume, progress=progress)
     ready = recipe.teacher.checkpoint or recipe.teacher.onnx
     return [
         _Model("teacher", Path(ready) if ready else out / "teacher", ("none",)),

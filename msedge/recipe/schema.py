@@ -51,7 +51,7 @@ class DataConfig:
 class ModelConfig:
     name: str = "mobilevit_xxs"  # a name of `msedge models`, or mindcv:<name>
     image_size: int = 128  # pixels, square
-    weights: str | None = None  # .safetensors, .ckpt or a checkpoint folder to start from
+    weights: str | None = None  # a file or checkpoint folder to start from, hf:timm/<name>, mindcv:<name>, or published
     config: dict = field(default_factory=dict)  # widths that differ from the architecture's own
 
 

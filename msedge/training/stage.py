@@ -15,12 +15,14 @@ from msedge.data.preprocess import Preprocess
 from msedge.data.scan import scan
 from msedge.errors import UserError
 from msedge.mindspore_setup import graph_mode, load_mindspore
-from msedge.models import create_model, load_weights, spec_of
+from msedge.models import create_model, describe, load_weights, spec_of
+from msedge.models.published import obtain
 from msedge.models.spec import ModelSpec
+from msedge.progress import Progress, no_progress
 from msedge.recipe import ModelConfig, Recipe, load_recipe
 from msedge.training.folder import close_folder, finished, open_folder, result
 from msedge.training.interrupt import stop_on_signals
-from msedge.training.loop import Fitting
+from msedge.training.loop import LAST, Fitting
 from msedge.training.reporting import Reporter
 from msedge.training.tasks import Classify, DistillLogits, DistillMaps, MapShapes
 from msedge.training.teacher import CellTeacher, OnnxTeacher, Teacher, adapt, check_classes
@@ -41,24 +43,33 @@ class TrainResult:
         return {"folders": list(self.folders)}
 
 
-def train(recipe: Recipe | str | Path, out: str | Path, *, resume: bool = False, only: str | None = None) -> TrainResult:
+def train(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    only: str | None = None,
+    progress: Progress = no_progress,
+) -> TrainResult:
     """Train what the recipe describes; checkpoint folders come to `out`, or `out/teacher` and `out/student`.
 
-    `only` is "teacher" or "student" to train one of the two (the student then needs a finished `out/teacher`).
-    Raises RecipeError, DataError, ModelError, ArtifactError for wrong input, CheckFailed when the loss diverges, and
-    Stopped (a KeyboardInterrupt) after saving when the user interrupts.
+    `only` is "teacher" or "student" to train one of the two (the student then needs a finished `out/teacher`);
+    `progress` counts the bytes of published weights that have to be fetched.
+    Raises RecipeError, DataError, ModelError, ArtifactError, DownloadError for wrong input, CheckFailed when the loss
+    diverges, and Stopped (a KeyboardInterrupt) after saving when the user interrupts.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     with graph_mode():
         if recipe.teacher is None:
-            return TrainResult((_train_one(_prepare(recipe, out, "model", resume)),))
+            return TrainResult((_train_one(_prepare(recipe, out, "model", resume, progress)),))
         teacher_recipe = _teacher_recipe(recipe)
         plans = []  # all are prepared before the first is trained: a mistake in the student must not cost a teacher
         if teacher_recipe and only != "student":
-            plans.append(_prepare(teacher_recipe, out / "teacher", "teacher", resume or finished(out / "teacher")))
+            again = resume or finished(out / "teacher")
+            plans.append(_prepare(teacher_recipe, out / "teacher", "teacher", again, progress))
         if only != "teacher":
-            plans.append(_prepare(recipe, out / "student", "student", resume))
+            plans.append(_prepare(recipe, out / "student", "student", resume, progress))
         return TrainResult(
             tuple(
                 _train_one(plan, _open_teacher(recipe, out / "teacher") if plan.label == "student" else None) for plan in plans
@@ -102,10 +113,14 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _prepare(recipe: Recipe, out: Path, label: str, resume: bool) -> _Plan:
+def _prepare(recipe: Recipe, out: Path, label: str, resume: bool, progress: Progress) -> _Plan:
     ms.set_seed(recipe.seed)
+    describe(recipe.model.name, image_size=recipe.model.image_size, **recipe.model.config)  # before anything is fetched
+    weights = None
+    if recipe.model.weights and not (resume and (out / LAST).is_file()):
+        weights = obtain(recipe.model.weights, recipe.model.name, say=_say, progress=progress)
     train_set, val_set = load_data(recipe, _say)
-    model, spec = make_model(recipe.model, train_set.classes, recipe.seed)
+    model, spec = make_model(recipe.model, train_set.classes, recipe.seed, weights)
     started = open_folder(out, recipe, spec, resume=resume)
     return _Plan(recipe, out, label, train_set, val_set, model, spec, started)
 
@@ -157,11 +172,11 @@ def load_data(recipe: Recipe, say) -> tuple[Samples, Samples]:
     return sets[0], sets[1]
 
 
-def make_model(config: ModelConfig, classes: tuple[str, ...], seed: int):
-    """The cell and its spec for these classes, with the weights that the recipe names."""
+def make_model(config: ModelConfig, classes: tuple[str, ...], seed: int, weights: Path | None):
+    """The cell and its spec for these classes, with weights from a file where one is given."""
     model = create_model(config.name, len(classes), config.image_size, seed=seed, **config.config)
-    if config.weights:
-        for notice in load_weights(model, config.weights).notices:
+    if weights:
+        for notice in load_weights(model, weights).notices:
             _say(f"weights: {notice}")
     return model, spec_of(model, classes)
 
