@@ -30,6 +30,7 @@ CATALOGUE: dict[str, Entry] = {
     "mobilevit_xs": Entry("mobilevit", 256, 2_317_848, 1_052_168_192, 74.7, _APPLE, _TIMM + "mobilevit_xs.cvnets_in1k"),
     "mobilevit_s": Entry("mobilevit", 256, 5_578_632, 2_033_383_424, 78.3, _APPLE, _TIMM + "mobilevit_s.cvnets_in1k"),
     "swin_nano": Entry("swin", 128, 2_559_046, 212_356_608),
+    "swin_micro": Entry("swin", 224, 9_747_868, 1_899_940_736),
     "swin_tiny": Entry("swin", 224, 28_288_354, 4_509_194_496, 81.2, "MIT", _TIMM + "swin_tiny_patch4_window7_224.ms_in1k"),
     "tiny_vit_5m": Entry("tinyvit", 224, 5_392_764, 1_270_417_280, 80.7, "Apache-2.0", _TIMM + "tiny_vit_5m_224" + _TINYVIT),
     "tiny_vit_11m": Entry("tinyvit", 224, 10_996_972, 2_033_095_680, 83.2, "Apache-2.0", _TIMM + "tiny_vit_11m_224" + _TINYVIT),

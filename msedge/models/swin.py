@@ -239,15 +239,24 @@ def swin_tiny(image_size: int) -> SwinConfig:
     return SwinConfig(window=_window(image_size, 7))
 
 
+@register(Swin, image_size=224, **_PUBLISHED)
+def swin_micro(image_size: int) -> SwinConfig:
+    """A third of Swin-T, for images of 160 to 256 px; no published weights."""
+    return _config((64, 128, 256, 384), (2, 2, 6, 2), 32, _window(image_size, 7), drop_path=0.1)
+
+
 @register(Swin, image_size=128, **_PUBLISHED)
 def swin_nano(image_size: int) -> SwinConfig:
     """A teacher for images of 64 to 128 px that trains on a CPU; no published weights."""
-    dim, depths = (48, 96, 144, 192), (2, 2, 4, 2)
+    return _config((48, 96, 144, 192), (2, 2, 4, 2), 16, _window(image_size, 4), drop_path=0.0)
+
+
+def _config(dim: tuple[int, ...], depths: tuple[int, ...], head_dim: int, window: int, drop_path: float) -> SwinConfig:
     return SwinConfig(
         dim=dim,
-        heads=tuple((d // 16,) * n for d, n in zip(dim, depths, strict=True)),
-        head_dim=tuple((16,) * n for n in depths),
+        heads=tuple((d // head_dim,) * n for d, n in zip(dim, depths, strict=True)),
+        head_dim=tuple((head_dim,) * n for n in depths),
         mlp=tuple((4 * d,) * n for d, n in zip(dim, depths, strict=True)),
-        window=_window(image_size, 4),
-        drop_path=0.0,
+        window=window,
+        drop_path=drop_path,
     )
