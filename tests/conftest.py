@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A shell ignores SIGINT for what it runs in the background, and children inherit that: tests of Ctrl-C need it back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ("small_fixtures", "tiny_runs")
+pytest_plugins = ("small_fixtures", "tiny_runs", "web_site")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,22 @@ def checkpoint(tmp_path_factory) -> Path:
     describe("mobilevit_xxs", 2, 64, ("cat", "dog")).save(folder)
     save_checkpoint(create_model("mobilevit_xxs", num_classes=2, image_size=64), folder / "best.ckpt")
     return folder
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path):
+    """A function that mounts a disk of so many kilobytes and returns its folder."""
+    mounted = []
+
+    def mount(kilobytes: int) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a small disk")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)

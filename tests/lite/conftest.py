@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,25 +141,6 @@ def hanging_config(tmp_path: Path) -> str:
     folder.mkdir()
     os.mkfifo(folder / "0.bin")
     return FULL_QUANT.format(calibration=folder, count=1)
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path):
-    """A function that mounts a disk of so many kilobytes and returns its folder."""
-    mounted = []
-
-    def mount(kilobytes: int) -> Path:
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("only root may mount a small disk")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def process_lives(pid: int) -> bool:
