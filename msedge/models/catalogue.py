@@ -29,6 +29,12 @@ CATALOGUE: dict[str, Entry] = {
     "mobilevit_xxs": Entry("mobilevit", 256, 1_272_024, 418_183_680, 69.0, _APPLE, _TIMM + "mobilevit_xxs.cvnets_in1k"),
     "mobilevit_xs": Entry("mobilevit", 256, 2_317_848, 1_052_168_192, 74.7, _APPLE, _TIMM + "mobilevit_xs.cvnets_in1k"),
     "mobilevit_s": Entry("mobilevit", 256, 5_578_632, 2_033_383_424, 78.3, _APPLE, _TIMM + "mobilevit_s.cvnets_in1k"),
+    "poolformer_s12": Entry(
+        "poolformer", 224, 11_915_176, 1_812_269_568, 77.2, "Apache-2.0", _TIMM + "poolformer_s12.sail_in1k"
+    ),
+    "efficientformer_l1": Entry(  # as timm measured these weights; the paper has 79.2, after fewer epochs
+        "efficientformer", 224, 12_289_928, 1_302_113_344, 80.5, "Apache-2.0", _TIMM + "efficientformer_l1.snap_dist_in1k"
+    ),
     "swin_nano": Entry("swin", 128, 2_559_046, 212_356_608),
     "swin_micro": Entry("swin", 224, 9_747_868, 1_899_940_736),
     "swin_tiny": Entry("swin", 224, 28_288_354, 4_509_194_496, 81.2, "MIT", _TIMM + "swin_tiny_patch4_window7_224.ms_in1k"),

@@ -37,13 +37,16 @@ def count_macs(model: nn.Cell | ModelSpec, image_size: int | None = None) -> int
     graph = _exported(cell, size)
     shapes = {p.name: tuple(p.dims) for p in [*graph.parameter, *graph.input[0].tensor]}
     shapes |= {i.name: tuple(i.tensor[0].dims) for i in graph.input if i.tensor}
+    constant = {p.name for p in graph.parameter}  # and what is computed from nothing else: once, not for each image
     total = 0
     for node in graph.node:
         kind = node.op_type.split(":")[-2] if ":" in node.op_type else node.op_type
         shape = next((tuple(a.tensors[0].dims) for a in node.attribute if a.name == "shape" and a.tensors), None)
         for output in node.output:
             shapes[output] = shape or shapes.get(node.input[0] if node.input else "", ())
-        if kind == "Conv2D":
+        if constant.issuperset(node.input):
+            constant.update(node.output)
+        elif kind == "Conv2D":
             total += math.prod(shape) * math.prod(shapes[node.input[1]][1:])
         elif kind in ("MatMul", "BatchMatMul", "Dense", "MatMulExt"):
             total += math.prod(shape) * shapes[node.input[0]][-1]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
 _NOT_LEARNED = ("num_batches_tracked", "relative_position_index", "attn_mask", "attention_bias_idxs")
-_HEAD = re.compile(r"head(\.fc)?\.(weight|bias)")
+_HEAD = re.compile(r"head(\.fc|_dist)?\.(weight|bias)")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,18 @@ SMALL = {
             "mlp": [[16], [20], [18]],
         },
     ),
+    "poolformer_s12": (64, {"dim": [6, 8, 10, 12], "mlp": [[12], [16, 14], [20], [18]]}),
+    "efficientformer_l1": (
+        64,
+        {
+            "stem": 4,
+            "dim": [6, 8, 10, 12],
+            "mlp": [[12], [16, 14], [20], [18, 20, 16]],
+            "heads": [2, 1],
+            "key_dim": [4, 6],
+            "value_dim": [8, 5],
+        },
+    ),
     "vit_tiny": (32, {"patch": 8, "dim": 12, "heads": [2, 1, 2], "head_dim": [4, 6, 5], "mlp": [16, 12, 20]}),
 }
 FAMILIES = pytest.mark.parametrize("name", SMALL)

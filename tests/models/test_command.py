@@ -14,6 +14,8 @@ PUBLISHED = {
     "mobilevit_xxs": 0.42,
     "mobilevit_xs": 1.05,
     "mobilevit_s": 2.03,
+    "poolformer_s12": 1.82,
+    "efficientformer_l1": 1.3,
     "swin_tiny": 4.5,
     "tiny_vit_5m": 1.3,
     "tiny_vit_11m": 2.0,

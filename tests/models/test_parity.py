@@ -14,6 +14,8 @@ SWIN = {
     "mlp": [[96], [192], [384, 384], [768]],
 }
 DEIT = {"dim": 96, "heads": [3] * 4, "head_dim": [32] * 4, "mlp": [384] * 4}
+POOLFORMER = {"dim": [16, 32, 64, 96], "mlp": [[64], [128], [256, 256], [384]]}
+EFFICIENTFORMER = {"stem": 8, "dim": [16, 32, 64, 96], "mlp": [[64], [128], [256, 256], [384, 384]]}
 TINYVIT = {
     "stem": 8,
     "dim": [16, 32, 64, 96],
@@ -33,6 +35,8 @@ TINYVIT = {
         ("swin_tiny", "swin_small_cfg", SWIN),
         ("tiny_vit_5m", "tiny_vit_small", TINYVIT),
         ("deit_tiny", "deit_small_cfg", DEIT),
+        ("poolformer_s12", "poolformer_small_cfg", POOLFORMER),
+        ("efficientformer_l1", "efficientformer_small_cfg", EFFICIENTFORMER),
     ],
 )
 def test_logits_are_timms(oracles, ms, name, reference, widths):

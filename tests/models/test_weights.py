@@ -108,6 +108,23 @@ def test_tables_of_offsets_are_resized_with_a_notice(tmp_path, name, change, tab
     assert np.ptp(values(target)[table]) > 0
 
 
+def test_efficientformers_offsets_follow_the_image_size(tmp_path):
+    from families import SMALL
+
+    save_checkpoint(small("efficientformer_l1"), tmp_path / "w.ckpt")
+    target = create_model("efficientformer_l1", 3, 96, **SMALL["efficientformer_l1"][1])
+    report = load_weights(target, tmp_path / "w.ckpt")
+    tables = {2: (2, 9), 3: (1, 9)}
+    assert report.notices == tuple(
+        f"stages.3.blocks.{i}.token_mixer.attention_biases is resized from [{h}, 4] to [{h}, {n}]"
+        for i, (h, n) in tables.items()
+    )
+    assert set(report.loaded) == set(state(target))
+    before, after = (values(m)["stages.3.blocks.2.token_mixer.attention_biases"] for m in (small("efficientformer_l1"), target))
+    assert (after[:, [0, 2, 6, 8]] == before).all()
+    assert after[:, 4] == pytest.approx(before.mean(1), abs=1e-6)
+
+
 def test_position_embeddings_are_resized_with_a_notice(tmp_path):
     from families import SMALL
 
