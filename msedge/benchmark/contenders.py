@@ -8,6 +8,7 @@ import select
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,15 @@ class Contender(ABC):
     @abstractmethod
     def run(self, times: int) -> list[float]:
         """Milliseconds of each of `times` runs of one batch."""
+
+    @abstractmethod
+    def deviation(self, golden: Path) -> dict[str, float]:
+        """max_abs and scale: the largest difference from a `golden.npz`, and its largest logit."""
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """The process that runs the model."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -68,6 +78,15 @@ class LiteContender(Contender):
     def run(self, times: int) -> list[float]:
         return [self._runner.timed(self._x)[1] for _ in range(times)]
 
+    def deviation(self, golden: Path) -> dict[str, float]:
+        from msedge.benchmark.worker import deviation
+
+        return deviation(self._runner, str(golden))
+
+    @property
+    def pid(self) -> int:
+        return self._runner.session.pid
+
     def facts(self) -> dict[str, Any]:
         return {"size_bytes": self._runner.size_bytes, "peak_rss_mb": self._runner.peak_rss_mb}
 
@@ -76,18 +95,26 @@ class LiteContender(Contender):
 
 
 class ProcessContender(Contender):
-    """A model in onnxruntime, OpenVINO or MindSpore, in a new interpreter.
+    """A model in onnxruntime, OpenVINO or MindSpore, in a new interpreter. `program` is what that runs.
 
     Raises what `open_runner` raises there, ToolFailed where the process dies, ToolTimeout where it hangs.
     """
 
-    def __init__(self, model: str, located: Located, runtime: str, threads: int, image: str | None):
+    def __init__(
+        self,
+        model: str,
+        located: Located,
+        runtime: str,
+        threads: int,
+        image: str | None = None,
+        program: Sequence[str] = ("-m", "msedge.benchmark.worker"),
+    ):
         super().__init__(model, located, runtime, threads)
         incoming, self._requests = os.pipe()
         self._answers, outgoing = os.pipe()
         self._buffer = b""
         self._open = [self._requests, self._answers]
-        command = [sys.executable, "-m", "msedge.benchmark.worker", str(incoming), str(outgoing)]
+        command = [sys.executable, *program, str(incoming), str(outgoing)]
         try:
             self._process = Process(command, f"{runtime} with {model}", worker_environment(threads), (incoming, outgoing))
         except BaseException:
@@ -106,6 +133,13 @@ class ProcessContender(Contender):
 
     def run(self, times: int) -> list[float]:
         return self._call(op="run", times=times)["ms"]
+
+    def deviation(self, golden: Path) -> dict[str, float]:
+        return self._call(op="deviation", golden=str(golden.resolve()))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def facts(self) -> dict[str, Any]:
         return self._call(op="facts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,15 @@ def sample_input(runner: Runner, image: str | None) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def serve(requests, answers) -> None:
+def deviation(runner: Runner, golden: str) -> dict[str, float]:
+    """`max_abs`, the largest difference from the logits of a `golden.npz` on its inputs, and `scale`, the largest logit."""
+    with np.load(golden) as stored:
+        inputs, logits = stored["inputs"], stored["logits"]
+    return {"max_abs": float(np.abs(runner.predict(inputs) - logits).max()), "scale": float(np.abs(logits).max())}
+
+
+def serve(requests, answers, open_runner: Callable[..., Runner] = open_runner) -> None:
+    """Answer requests until there are no more; `open_runner(path, threads=, runtime=)` loads the model."""
     runner = x = None
     for line in requests:
         request = json.loads(line)
@@ -36,6 +45,8 @@ def serve(requests, answers) -> None:
                 answer = {}
             elif request["op"] == "run":
                 answer = {"ms": [runner.timed(x)[1] for _ in range(request["times"])]}
+            elif request["op"] == "deviation":
+                answer = deviation(runner, request["golden"])
             else:
                 answer = {"peak_rss_mb": runner.peak_rss_mb, "size_bytes": runner.size_bytes}
         except MsedgeError as e:
@@ -46,7 +57,12 @@ def serve(requests, answers) -> None:
         answers.flush()
 
 
-if __name__ == "__main__":
-    with os.fdopen(int(sys.argv[1])) as incoming, os.fdopen(int(sys.argv[2]), "w") as outgoing:
-        serve(incoming, outgoing)
+def main(descriptors: Sequence[str], open_runner: Callable[..., Runner] = open_runner) -> None:
+    """Serve two descriptors, then leave without running the destructors of the runtime's thread pools."""
+    with os.fdopen(int(descriptors[0])) as incoming, os.fdopen(int(descriptors[1]), "w") as outgoing:
+        serve(incoming, outgoing, open_runner)
     os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
