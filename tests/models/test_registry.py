@@ -31,7 +31,7 @@ def test_every_registered_name_is_in_the_catalogue():
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("mobilevit_xsx", "did you mean 'mobilevit_x"), ("resnet50", "known here: mobilevit_s"), ("", "there is no model ''")],
+    [("mobilevit_xsx", "did you mean 'mobilevit_x"), ("resnet50", "known here: deit_small"), ("", "there is no model ''")],
 )
 def test_an_unknown_name_gets_a_suggestion(name, words):
     with pytest.raises(ModelError) as e:
