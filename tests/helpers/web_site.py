@@ -26,7 +26,7 @@ class Step:
 @dataclass
 class Served:
     content: bytes
-    version: str | None = '"v1"'  # the ETag
+    version: str | None = '"v1"'  # the ETag; with None there is none, and If-Range is ignored
     ranges: bool = True
     honest: bool = True  # False: a Content-Range that is not what was asked for
     length: bool = True  # False: no Content-Length; the end of the connection is the end of the file
@@ -91,7 +91,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if served.version:
             headers["ETag"] = served.version
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked and served.ranges and self.headers.get("If-Range", served.version) == served.version:
+        same = served.version is None or self.headers.get("If-Range", served.version) == served.version
+        if asked and served.ranges and same:
             start, size = int(asked[1]), len(body)
             if start >= size:
                 self.answer(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
