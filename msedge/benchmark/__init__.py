@@ -1,5 +1,6 @@
-"""Latency, memory and size of models, measured in turns."""
+"""Latency, memory and size of models, measured in turns; and where their time goes."""
 
 from msedge.benchmark.measurement import bench
+from msedge.benchmark.profiling import profile
 
-__all__ = ["bench"]
+__all__ = ["bench", "profile"]

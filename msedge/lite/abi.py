@@ -246,7 +246,7 @@ class Model:
         return self._predict(_Function(), _Function(), emit)
 
     def trace(self, emit_node, emit_output):
-        """Run once; `emit_node(name, type, seconds)` is called after every node, then `emit_output` per output."""
+        """Run once; `emit_node(name, type, seconds)` is called after every node, then `emit_output`, if any, per output."""
         started = [0.0]
         errors = []
 
@@ -261,7 +261,7 @@ class Model:
             try:  # an exception must not pass through C++
                 name, kind = (C.string_at(p).decode(errors="replace") for p in (C.c_void_p * 2).from_address(node))
                 emit_node(name, kind, seconds)
-                for tensor in _Vector.from_address(outputs).items(16):
+                for tensor in _Vector.from_address(outputs).items(16) if emit_output else ():
                     emit_output(self._describe(tensor), self._bytes(tensor))
             except BaseException as e:
                 errors.append(e)

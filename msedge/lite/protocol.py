@@ -85,6 +85,9 @@ class Session(Protocol):
     def trace(self, x_nchw: np.ndarray, keep_outputs: bool = True) -> list[NodeTrace]:
         """Run one batch and report every node in the order of execution; without outputs if not `keep_outputs`."""
 
+    def timed_trace(self, x_nchw: np.ndarray, keep_outputs: bool = True) -> tuple[list[NodeTrace], float]:
+        """As `trace`; also the milliseconds of the whole run, which the reports make longer."""
+
     def close(self) -> None:
         """End the worker; harmless when repeated."""
 

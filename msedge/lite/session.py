@@ -71,6 +71,9 @@ class WorkerSession:
         return np.concatenate(logits)[: len(x_nchw)], seconds * 1e3
 
     def trace(self, x_nchw: np.ndarray, keep_outputs: bool = True) -> list[NodeTrace]:
+        return self.timed_trace(x_nchw, keep_outputs)[0]
+
+    def timed_trace(self, x_nchw: np.ndarray, keep_outputs: bool = True) -> tuple[list[NodeTrace], float]:
         if not self._can_trace:
             raise ToolMissing(
                 "this MindSpore Lite toolchain cannot report single nodes",
@@ -87,7 +90,7 @@ class WorkerSession:
                 for n in answer["nodes"]
             ]
             self._worker.forget()
-        return nodes
+        return nodes, answer["seconds"] * 1e3
 
     def close(self) -> None:
         if self._worker:

@@ -71,10 +71,9 @@ class Runner:
             nodes.append({"name": name, "type": kind, "seconds": seconds, "outputs": []})
 
         def output(description, data):
-            if keep_outputs:
-                nodes[-1]["outputs"].append(self._tensors.write(description, data))
+            nodes[-1]["outputs"].append(self._tensors.write(description, data))
 
-        return {"seconds": self._model.trace(node, output), "nodes": nodes}
+        return {"seconds": self._model.trace(node, output if keep_outputs else None), "nodes": nodes}
 
 
 class Converter:

@@ -66,10 +66,23 @@ def test_bench_answers_for_people_and_for_programs(models):
     assert [row["threads"] for row in json.loads(done.stdout)] == [2, 1]
 
 
+def test_bench_profile_shows_operators_nodes_and_what_reports_cost(models):
+    done = msedge("bench", "--profile", "net.ms", "--runs", 3, "--warmup", 1, "--top", 2, cwd=models)
+    assert done.returncode == 0, done.stderr
+    for words in ("net.ms, lite", "Conv2DFusion", "the 2 slowest nodes", "conv2", "1 x 8 x 8 x 16", "share", "with reports"):
+        assert words in done.stdout
+    assert "head" not in done.stdout
+    done = msedge("bench", "net.ms", "net.onnx", "--profile", "--runs", 3, "--json", cwd=models)
+    found = json.loads(done.stdout)
+    assert [(one["model"], one["runtime"]) for one in found] == [("net.ms", "lite"), ("net.onnx", "onnxruntime")]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         ((), "Missing argument 'MODEL...'"),
+        (("net.onnx", "--profile", "--runtime", "openvino"), "openvino reports no nodes"),
+        (("net.onnx", "--profile", "--top", "0"), "0 is not in the range"),
         (("net.onnx", "--threads", "one"), "'one' is not a list of thread counts"),
         (("net.onnx", "--threads", "0"), "'0' is not a list of thread counts"),
         (("net.onnx", "--runs", "0"), "0 is not in the range"),
