@@ -18,6 +18,7 @@ from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
+from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
@@ -159,7 +160,7 @@ class _Conversion:
 
     def _request(self, sections: ini.Sections, output: Path) -> ConvertRequest:
         return ConvertRequest(
-            source=self.source.file,
+            source=keep_unfolded(self.source.file, self.work) if self.source.fmk == "ONNX" else self.source.file,
             output=output,
             fmk=self.source.fmk,
             config_text=ini.render(sections),

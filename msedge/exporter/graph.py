@@ -35,7 +35,8 @@ class Node:
 class Graph:
     """Nodes in the order of execution, constants by name, the (shape, dtype) of every tensor.
 
-    `origin[c]` is the parameter that the constant `c` was computed from, where it is exactly one.
+    `origin[c]` is the parameter that the constant `c` was computed from, where it is exactly one. `room` is how many bytes
+    the constants may still grow by folding.
     """
 
     inputs: list[str]
@@ -44,6 +45,7 @@ class Graph:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     types: dict[str, Type] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    room: int = 0
     _taken: set[str] = field(default_factory=set)
 
     def unique(self, wanted: str) -> str:

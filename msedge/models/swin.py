@@ -73,13 +73,20 @@ def relative_index(window: int) -> np.ndarray:
     return (dy * (2 * window - 1) + dx).astype(np.int32).reshape(-1)
 
 
-def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
-    """Scores to add so that tokens from opposite borders do not meet: float32 [windows, 1, tokens, tokens]."""
-    part = np.searchsorted([side - window, side - shift], np.arange(side), side="right")
-    region = part[:, None] * 3 + part[None]
-    n = side // window
-    region = region.reshape(n, window, n, window).transpose(0, 2, 1, 3).reshape(n * n, 1, -1)
-    return np.where(region[..., None] == region[:, :, None], 0, _FORBIDDEN).astype(np.float32)
+def shift_masks(window: int, shift: int) -> np.ndarray:
+    """Scores to add so that tokens from opposite borders do not meet: float32 [4, 1, tokens, tokens], for windows inside,
+    in the last column, in the last row and in the corner (`window_kinds`)."""
+    late = np.arange(window) >= window - shift
+    y, x = (v.reshape(-1) for v in np.meshgrid(late, late, indexing="ij"))
+    apart_x, apart_y = x[:, None] != x, y[:, None] != y
+    masks = np.stack([apart_x & False, apart_x, apart_y, apart_x | apart_y])[:, None]
+    return np.where(masks, _FORBIDDEN, 0).astype(np.float32)
+
+
+def window_kinds(count: int) -> np.ndarray:
+    """Which of `shift_masks` each of count x count windows needs: int32 [windows]."""
+    last = np.arange(count) == count - 1
+    return (2 * last[:, None] + last).astype(np.int32).reshape(-1)
 
 
 def rolled(x, axis: int, shift: int):
@@ -98,7 +105,8 @@ class WindowAttention(Attention):
         self.relative_position_bias_table = Parameter(table, name="relative_position_bias_table")
         self.index = Tensor(relative_index(window))
         self.shift = shift
-        self.mask = Tensor(shift_mask(side, window, shift)) if shift else None
+        self.masks = Tensor(shift_masks(window, shift)) if shift else None
+        self.kinds = Tensor(window_kinds(side // window)) if shift else None
 
     def reset(self, rng: np.random.Generator) -> None:
         table = self.relative_position_bias_table
@@ -109,7 +117,7 @@ class WindowAttention(Attention):
         bias = ops.gather(self.relative_position_bias_table, self.index, 0).transpose(1, 0)
         bias = bias.reshape(self.heads, self.tokens, self.tokens)
         if self.shift:
-            bias = (bias.expand_dims(0) + self.mask).reshape(-1, self.tokens, self.tokens)
+            bias = ops.gather(bias.expand_dims(0) + self.masks, self.kinds, 0).reshape(-1, self.tokens, self.tokens)
         return bias
 
     def construct(self, x):

@@ -13,7 +13,7 @@ from mindspore import Tensor  # noqa: E402
 from msedge.models.attention import from_windows, received, to_map, to_tokens, to_windows  # noqa: E402
 from msedge.models.mobilevit import fold, unfold  # noqa: E402
 from msedge.models.mobilevit import received as received_by_pixels  # noqa: E402
-from msedge.models.swin import SwinBlock, relative_index, rolled, shift_mask  # noqa: E402
+from msedge.models.swin import SwinBlock, relative_index, rolled, shift_masks, window_kinds  # noqa: E402
 from msedge.models.tinyvit import AttentionBlock, BiasedAttention  # noqa: E402
 from msedge.models.vit import received as received_by_patches  # noqa: E402
 from msedge.models.vit import tapped_blocks  # noqa: E402
@@ -134,12 +134,13 @@ def test_rolling_is_numpys():
     assert (rolled(Tensor(x), 2, 4).asnumpy() == np.roll(x, -4, 2)).all()
 
 
-def test_shifted_windows_join_only_what_was_near_before_the_shift():
-    side, window, shift = 8, 4, 2
-    mask = shift_mask(side, window, shift)
-    assert mask.shape == (4, 1, 16, 16)
+@pytest.mark.parametrize(("count", "window", "shift"), [(2, 4, 2), (3, 5, 2), (4, 3, 1)])
+def test_shifted_windows_join_only_what_was_near_before_the_shift(count, window, shift):
+    side, windows = count * window, count * count
+    mask = shift_masks(window, shift)[window_kinds(count)]
+    assert mask.shape == (windows, 1, window**2, window**2)
     y, x = (np.roll(v, (-shift, -shift), (0, 1)) for v in np.mgrid[:side, :side])
-    cut = [v.reshape(2, 4, 2, 4).transpose(0, 2, 1, 3).reshape(4, 16) for v in (y, x)]
+    cut = [v.reshape(count, window, count, window).transpose(0, 2, 1, 3).reshape(windows, -1) for v in (y, x)]
     far = [abs(v[:, :, None] - v[:, None]) >= window for v in cut]
     assert ((mask[:, 0] < 0) == (far[0] | far[1])).all()
 
