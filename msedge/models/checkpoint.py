@@ -80,6 +80,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     message = _checkpoint_message()()
     try:
         message.ParseFromString(content)
+        del content  # the message has its own copy
         tensors = _tensors(message)
     except (DecodeError, ValueError, KeyError) as e:
         raise ModelError(f"{path} is damaged or no MindSpore checkpoint", str(e).strip("'")) from None
@@ -96,6 +97,8 @@ def _tensors(message) -> dict[str, np.ndarray]:
         kinds[entry.tag] = (entry.tensor.tensor_type, tuple(entry.tensor.dims))
     tensors = {}
     for name, (kind, shape) in kinds.items():
+        if not isinstance(name, str) or not name.isprintable():  # bytes, where they are no UTF-8
+            raise ValueError(f"a parameter is called {name[:40]!a}")
         if kind not in _TYPES:
             raise ValueError(f"{name} has the type {kind or 'of nothing'}")
         data = b"".join(pieces[name])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from msedge.errors import ArtifactError, ModelError
+from msedge.models.safetensors_file import read_safetensors
 
-_SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32}
 _RUN_STATE = "model:"  # in last.ckpt the model's parameters stand behind this mark, beside the optimiser's
 
 
@@ -23,7 +23,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ArtifactError(f"there are no weights at {path}", "a .safetensors, a .ckpt or a checkpoint folder is needed")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return read_safetensors(path)
     if path.suffix == ".ckpt":
         from msedge.models.checkpoint import read_checkpoint
 
@@ -38,25 +38,3 @@ def model_part(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of a training state the model's parameters; other checkpoints as they are."""
     part = {n.removeprefix(_RUN_STATE): v for n, v in values.items() if n.startswith(_RUN_STATE)}
     return part or values
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    import safetensors
-
-    try:
-        entries = safetensors.deserialize(path.read_bytes())
-    except safetensors.SafetensorError as e:
-        raise ModelError(f"{path} is damaged or no safetensors file", str(e)) from None
-    except OSError as e:
-        raise ArtifactError(f"{path} cannot be read: {e.strerror}") from None
-    tensors = {}
-    for name, entry in entries:
-        data, shape = entry["data"], tuple(entry["shape"])
-        if entry["dtype"] == "BF16":
-            wide = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
-            tensors[name] = wide.view(np.float32).reshape(shape)
-        elif entry["dtype"] in _SAFETENSORS_TYPES:
-            tensors[name] = np.frombuffer(data, _SAFETENSORS_TYPES[entry["dtype"]]).reshape(shape)
-        else:
-            raise ModelError(f"{path}: {name} has the type {entry['dtype']}", "weights must be floating point")
-    return tensors

@@ -82,11 +82,13 @@ def assign(own: dict[str, Parameter], values: dict[str, np.ndarray]) -> None:
     from mindspore import Tensor
 
     for name, value in values.items():
-        own[name].set_data(Tensor(np.ascontiguousarray(value, np.float32)))
+        own[name].set_data(Tensor(np.require(value, np.float32, ("C", "ALIGNED"))))
 
 
 def _fit(name: str, value: np.ndarray, parameter: Parameter, model: nn.Cell, notices: list[str]) -> np.ndarray | None:
     """The value in the parameter's shape; None where it is a head of another class count."""
+    with np.errstate(over="ignore"):
+        value = np.require(value, np.float32, ("C", "ALIGNED"))
     if not np.isfinite(value).all():
         raise ModelError(f"{name} holds values that are not finite", "the weights are damaged")
     wanted = tuple(parameter.shape)
