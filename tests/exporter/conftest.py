@@ -80,6 +80,21 @@ def roundtrip(to_onnx):
     return run
 
 
+@pytest.fixture
+def check_twin(to_onnx):
+    """A function without a CPU kernel gives as ONNX what its twin gives as a function."""
+
+    def check(function, twin, shape: tuple[int, ...]) -> None:
+        model = to_onnx(function, shape)
+        check_structure(model)
+        x = np.random.default_rng(1).uniform(-2, 2, shape).astype(np.float32)
+        expected = twin(ms.Tensor(x)).asnumpy()
+        assert np.ptp(expected) > 0
+        np.testing.assert_allclose(run_onnx(model, x), expected, rtol=1e-5, atol=2e-5)
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
     return find_toolchain(str(install()))
