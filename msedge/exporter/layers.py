@@ -1,14 +1,16 @@
 """Which layer a primitive belongs to: the first half of its ONNX node's name.
 
 MindSpore compiles the code of equal layers once, and the code of `+` once for all of them, and writes the scope of the
-first use on every other. Parameters have unique names, so a primitive that uses one is placed by it. Any other lies
-between two such: the last one that it computes from and the first one that uses it. What their layers have in common
-holds it, and the written scope is believed as far as it agrees.
+first use on every other. Parameters have unique names, so a primitive that uses one, or what was computed from
+parameters alone, is placed by it. Any other lies between two such: the last one that it computes from and the first one
+that uses it. What their layers have in common holds it, and the written scope is believed as far as it agrees.
 """
 
 from __future__ import annotations
 
-from msedge.exporter.values import MindGraph, MindNode, Result, leaves
+import numpy as np
+
+from msedge.exporter.values import GraphInput, MindGraph, MindNode, Parameter, Result, leaves
 
 Path = tuple[tuple[str, str], ...]  # (name, class) from the outermost cell inwards
 _LISTS = {"CellList", "SequentialCell", "CellDict"}
@@ -16,7 +18,8 @@ _LISTS = {"CellList", "SequentialCell", "CellDict"}
 
 def place(graph: MindGraph) -> dict[int, str]:
     """The dotted layer name of every node, by `id(node)`."""
-    fixed = {id(node): path for node in graph.nodes if (path := _by_parameter(node))}
+    learned = _learned(graph.nodes)
+    fixed = {id(node): path for node in graph.nodes if (path := _by_parameter(node, learned))}
     owners = {_names(path)[:n] for path in fixed.values() for n in range(1, len(path) + 1)}
     before, after = _nearest(graph.nodes, fixed)
     places = {}
@@ -28,8 +31,20 @@ def place(graph: MindGraph) -> dict[int, str]:
     return places
 
 
-def _by_parameter(node: MindNode) -> Path:
-    owner = next((p.scope for p in node.parameters if p.scope), "")
+def _learned(nodes: list[MindNode]) -> dict[int, Parameter]:
+    """Of every node that depends on parameters alone the largest of these: a kernel rather than its scales."""
+    found: dict[int, Parameter] = {}
+    for node in nodes:
+        values = [found.get(id(v.node), v) if isinstance(v, Result) else v for v in leaves(node.inputs)]
+        parameters = [v for v in values if isinstance(v, Parameter)]
+        if parameters and not any(isinstance(v, Result | GraphInput) for v in values):
+            found[id(node)] = max(parameters, key=lambda p: np.size(p.array))
+    return found
+
+
+def _by_parameter(node: MindNode, learned: dict[int, Parameter]) -> Path:
+    computed = [learned[id(v.node)] for v in leaves(node.inputs) if isinstance(v, Result) and id(v.node) in learned]
+    owner = next((p.scope for p in (*node.parameters, *computed) if p.scope), "")
     if not owner:
         return ()
     names = tuple(owner.split("."))

@@ -9,24 +9,30 @@ from msedge.exporter.graph import Graph
 from msedge.exporter.passes.canonicalise_activations import canonicalise_activations
 from msedge.exporter.passes.drop_dead import drop_dead
 from msedge.exporter.passes.drop_no_ops import drop_no_ops
+from msedge.exporter.passes.fold_affine import fold_affine
 from msedge.exporter.passes.fold_batchnorm import fold_batchnorm
 from msedge.exporter.passes.fold_bias import fold_bias
 from msedge.exporter.passes.fold_constants import fold_constants
 from msedge.exporter.passes.fold_scale import fold_scale
 from msedge.exporter.passes.lift_gemm import lift_gemm
+from msedge.exporter.passes.mean_of_images import mean_of_images
 from msedge.exporter.passes.merge_reshapes import merge_reshapes
 from msedge.exporter.passes.merge_transposes import merge_transposes
+from msedge.exporter.passes.power_of_variances import power_of_variances
 from msedge.exporter.passes.share_constants import share_constants
 from msedge.exporter.passes.split_slices import split_slices
 
 PASSES: tuple[Callable[[Graph], bool], ...] = (
     share_constants,
     fold_constants,
+    mean_of_images,
+    power_of_variances,
     drop_no_ops,
     canonicalise_activations,
     fold_batchnorm,
     fold_bias,
     fold_scale,
+    fold_affine,
     split_slices,
     lift_gemm,
     merge_reshapes,

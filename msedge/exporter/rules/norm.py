@@ -61,6 +61,8 @@ def group_norm(op: Op) -> list[str]:
     shape, groups = op.shape(0), int(op.static(1))
     if len(shape) != 4:
         raise op.fail(f"the input has rank {len(shape)}, not 4")
+    if groups == 1:
+        return [_over_images(op)]
     batch, channels, height, width = shape
     ones, zeros = (op.constant(f(groups, op.result[1]), n) for f, n in ((np.ones, "ones"), (np.zeros, "zeros")))
     grouped = op.reshape(op.tensor(0), (batch, groups, channels // groups * height, width))
@@ -68,6 +70,16 @@ def group_norm(op: Op) -> list[str]:
     normal = op.reshape(normal, shape)
     weight, bias = (op.reshape(op.tensor(i), (channels, 1, 1)) for i in (2, 3))
     return [op.op("Add", op.op("Mul", normal, weight), bias)]
+
+
+def _over_images(op: Op) -> str:
+    """One group in single steps: they read the map as it lies, and its scale goes into a convolution that follows."""
+    x, axes = op.tensor(0), [1, 2, 3]
+    centred = op.op("Sub", x, op.op("ReduceMean", x, axes=axes, keepdims=1))
+    variance = op.op("ReduceMean", op.op("Mul", centred, centred), axes=axes, keepdims=1)
+    deviation = op.op("Sqrt", op.op("Add", variance, op.scalar(float(op.static(4)), "epsilon")))
+    weight, bias = (op.reshape(op.tensor(i), (op.shape(0)[1], 1, 1)) for i in (2, 3))
+    return op.op("Add", op.op("Mul", op.op("Div", centred, deviation), weight), bias)
 
 
 @rule("InstanceNorm")
