@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from families import FAMILIES, SMALL, small
+from families import FAMILIES, SMALL, images, small
 
 from msedge.errors import ModelError
+from msedge.mindspore_setup import load_mindspore
 from msedge.models import build, create_model, default_preprocess, describe, spec_of, state
+
+load_mindspore()
+
+from mindspore import Tensor  # noqa: E402
 
 
 @FAMILIES
@@ -98,3 +103,38 @@ def test_tinyvits_windows_follow_the_image_size(size, windows):
 def test_preprocessing_has_the_models_size():
     assert default_preprocess("swin_nano", 64).size == 64
     assert default_preprocess("mindcv:resnet18").size == 224
+
+
+DEEPER = {
+    "mobilevit_xxs": {"heads": [[2, 1], [1], [2]], "head_dim": [[4, 6], [6], [5]], "mlp": [[12, 10], [14], [16]]},
+    "swin_nano": {"heads": [[2, 1, 2], [2, 1]], "head_dim": [[4, 6, 4], [5, 4]], "mlp": [[16, 12, 8], [20, 10]]},
+    "tiny_vit_5m": {
+        "hidden": [12, 9],
+        "heads": [[2], [1], [2, 3]],
+        "head_dim": [[4], [6], [5, 4]],
+        "mlp": [[16], [20], [18, 9]],
+    },
+    "poolformer_s12": {"mlp": [[12, 10], [16], [20, 9, 8], [18, 20]]},
+    "efficientformer_l1": {"mlp": [[12, 10], [16], [20, 9, 8], [18, 20]]},
+    "vit_tiny": {"heads": [2, 1, 2, 3, 1], "head_dim": [4, 6, 5, 4, 8], "mlp": [16, 12, 20, 9, 8]},
+}
+
+
+@FAMILIES
+def test_no_family_has_a_fixed_depth(pynative, name):
+    model = small(name, **DEEPER[name])
+    blocks = [n for n in state(model) if n.endswith(".mlp.fc1.weight")]
+    assert len(blocks) == sum(len(v) if isinstance(v, list) else 1 for v in DEEPER[name]["mlp"])
+    assert len(blocks) > len([n for n in state(small(name)) if n.endswith(".mlp.fc1.weight")])
+    logits, features, attention = model.taps(Tensor(images(model)))
+    assert logits.shape == (2, 3)
+    assert all(np.isfinite(v.asnumpy()).all() for v in (logits, *features, *attention))
+
+
+@pytest.mark.parametrize("window", [9, 99])
+def test_a_window_larger_than_swins_map_is_the_map(pynative, window):
+    wide, exact = small("swin_nano", window=window), small("swin_nano", window=8)  # maps of 8 and 4
+    assert {n: p.shape for n, p in state(wide).items()} == {n: p.shape for n, p in state(exact).items()}
+    assert not any(block.shift for stage in wide.layers for block in stage.blocks)
+    x = Tensor(images(wide))
+    assert (wide(x).asnumpy() == exact(x).asnumpy()).all()

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from families import FAMILIES, small
+from families import FAMILIES, SMALL, small
 from safetensors.numpy import save_file
 
 from msedge.errors import ArtifactError, ModelError
@@ -109,8 +109,6 @@ def test_tables_of_offsets_are_resized_with_a_notice(tmp_path, name, change, tab
 
 
 def test_efficientformers_offsets_follow_the_image_size(tmp_path):
-    from families import SMALL
-
     save_checkpoint(small("efficientformer_l1"), tmp_path / "w.ckpt")
     target = create_model("efficientformer_l1", 3, 96, **SMALL["efficientformer_l1"][1])
     report = load_weights(target, tmp_path / "w.ckpt")
@@ -198,7 +196,43 @@ def test_pickled_weights_are_refused_and_missing_ones_named(tmp_path):
         load_weights(other("swin_nano"), tmp_path)
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path):
-    save_checkpoint(small("tiny_vit_5m"), tmp_path / "w.ckpt")
-    with pytest.raises(ModelError):
-        load_weights(create_model("mobilevit_xxs", 3, 64), tmp_path / "w.ckpt")
+@FAMILIES
+def test_weights_of_another_family_are_refused_in_one_line(tmp_path, name):
+    save_checkpoint(small(name), tmp_path / "w.ckpt")
+    for stranger in SMALL:
+        if stranger == name:
+            continue
+        target = other(stranger)
+        with pytest.raises(ModelError) as e:
+            load_weights(target, tmp_path / "w.ckpt")
+        assert "\n" not in str(e.value)
+        assert str(tmp_path / "w.ckpt") in str(e.value)
+        assert stranger in str(e.value)
+        assert all((v == 0.5).all() for v in values(target).values())
+
+
+@FAMILIES
+def test_a_value_that_is_not_finite_is_named(tmp_path, name):
+    broken = values(small(name))
+    victim = list(broken)[len(broken) // 2]
+    for value in (np.nan, np.inf):
+        broken[victim] = broken[victim].copy()
+        broken[victim].flat[-1] = value
+        save_file(broken, tmp_path / "w.safetensors")
+        target = other(name)
+        with pytest.raises(ModelError, match=f"{victim} holds values that are not finite"):
+            load_weights(target, tmp_path / "w.safetensors")
+        assert all((v == 0.5).all() for v in values(target).values())
+
+
+@FAMILIES
+def test_a_file_that_ends_too_soon_changes_nothing(tmp_path, name):
+    save_file(values(small(name)), tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    target = other(name)
+    for length in (len(whole) - 1, len(whole) // 2, 9):
+        (tmp_path / "w.safetensors").write_bytes(whole[:length])
+        with pytest.raises(ModelError) as e:
+            load_weights(target, tmp_path / "w.safetensors")
+        assert "\n" not in str(e.value)
+    assert all((v == 0.5).all() for v in values(target).values())
