@@ -137,6 +137,14 @@ def test_a_shift_is_folded_only_where_nothing_is_padded(before_and_after, paddin
     assert ops_of(after) == left
 
 
+def test_an_activation_keeps_its_last_factor(before_and_after, through_lite):
+    _, after, x, expected = before_and_after(Convolved(nn.GELU(approximate=False)), ())
+    assert ops_of(after)[-6:] == ["Div", "Erf", "Add", "Mul", "Mul", "Conv"]
+    got, nodes = through_lite(after, x)
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, atol=2e-5)
+    assert nodes["Activation"] == 1
+
+
 def test_what_is_read_elsewhere_is_not_folded(before_and_after):
     class Shared(Affine):
         def construct(self, x):

@@ -1,6 +1,7 @@
 """Take a factor and a shift for each channel into the convolution that reads them: what is left of a norm before it.
 
-With zero padding around the map a shift would not reach the border, so it is taken only where there is none.
+With zero padding around the map a shift would not reach the border, so it is taken only where there is none. A single
+number stays where it is: it may be the last part of an activation.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _per_channel(graph: Graph, node: Node) -> tuple[str, np.ndarray] | None:
     shape = graph.shape(node.output)
     for name in node.inputs:
         value = graph.constants.get(name)
-        if value is not None and value.ndim <= len(shape) and node.inputs[0] != node.inputs[1]:
+        if value is not None and value.size > 1 and value.ndim <= len(shape) and node.inputs[0] != node.inputs[1]:
             aligned = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
             if all(n == 1 or axis == 1 for axis, n in enumerate(aligned.shape)):
                 return name, np.broadcast_to(aligned.reshape(-1), shape[1]).astype(np.float64)
