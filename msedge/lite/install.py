@@ -1,4 +1,4 @@
-"""msedge's own copy of MindSpore Lite 2.0.0: fetched with pip, checked, unpacked into the user cache, and proved.
+"""msedge's own copy of MindSpore Lite 2.0.0: fetched, checked, unpacked into the user cache, and proved.
 
 A copy is a folder `lite/2.0.0-<machine>` with `lib` (the shared libraries that converting and running need, about 60 % of
 the wheel), `include` (the C++ headers) and `install.json`, which records where it came from and what was proved.
@@ -63,8 +63,8 @@ def check_copy(folder: Path) -> list[str]:
 def install(progress: Progress | None = None, cache: Path | None = None, force: bool = False) -> Path:
     """Install msedge's own copy unless it is there and whole (or `force`); returns its folder.
 
-    With `MSEDGE_LITE_WHEEL` set nothing is downloaded. A finished download is kept until it has been installed, so that
-    a second run goes on from there. Raises ToolMissing (no network, no pip, wrong machine), ToolFailed (the wheel does
+    With `MSEDGE_LITE_WHEEL` set nothing is downloaded. A download is kept, whole or not, until it has been installed, so
+    that a second run goes on from there. Raises ToolMissing (no network, no pip, wrong machine), ToolFailed (the wheel does
     not do what it should), ArtifactError (wrong wheel given, no space, no permission); then nothing is half-installed.
     """
     wheel = this_wheel()

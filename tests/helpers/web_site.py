@@ -7,6 +7,7 @@ import http.server
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from email.message import Message
 
@@ -21,6 +22,7 @@ class Step:
     headers: dict = field(default_factory=dict)
     cut: int | None = None  # send so many bytes of the body, then break the connection
     hold: threading.Event | None = None  # send half of the body, then wait for this
+    slow: bool = False  # send the body in small pieces, in three seconds
 
 
 @dataclass
@@ -108,6 +110,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
             step.hold.wait(30)
+            return
+        if step.slow:
+            piece = len(body) // 60
+            for start in range(0, len(body), piece):
+                self.wfile.write(body[start : start + piece])
+                time.sleep(0.05)
             return
         self.wfile.write(body if step.cut is None else body[: step.cut])
 
