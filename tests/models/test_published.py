@@ -20,6 +20,7 @@ from msedge.errors import DownloadError, ModelError
 from msedge.models import save_checkpoint, state
 from msedge.models.catalogue import CATALOGUE
 from msedge.models.published import is_published, obtain, source_of
+from msedge.recipe import load_recipe
 
 COMMIT = "1f2e3d4c5b6a79881f2e3d4c5b6a79881f2e3d4c"
 NAME = "timm/some_net.in1k"
@@ -201,6 +202,17 @@ def test_published_means_the_catalogues_source():
         source_of("published", "swin_nano")
     with pytest.raises(ModelError, match="there is no model 'swin_tony'"):
         source_of("published", "swin_tony")
+
+
+def test_recipes_name_the_weights_of_their_models():
+    named = 0
+    for path in (Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"):
+        recipe = load_recipe(path)
+        for model in filter(None, (recipe.model, recipe.teacher and recipe.teacher.model)):
+            if model.weights:
+                named += 1
+                assert model.weights == source_of("published", model.name).name
+    assert named >= 3
 
 
 def test_mindcvs_weights_are_found_by_its_own_list(cache):
