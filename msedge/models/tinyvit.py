@@ -100,7 +100,8 @@ class PatchMerging(nn.Cell):
 
 
 class BiasedAttention(Attention):
-    """LayerNorm and attention inside windows, with a learned bias for each absolute offset."""
+    """Attention inside windows, with a learned bias for each absolute offset. Holds the LayerNorm that the block calls
+    before it cuts windows, so that an export can gather heads from whole images."""
 
     def __init__(self, dim: int, heads: int, head_dim: int, window: int):
         super().__init__(dim, heads, head_dim, by_head=True)
@@ -117,7 +118,7 @@ class BiasedAttention(Attention):
         return bias.reshape(self.heads, self.tokens, self.tokens)
 
     def construct(self, x):
-        return super().construct(self.norm(x), self.tokens, self.bias())
+        return super().construct(x, self.tokens, self.bias())
 
 
 class AttentionBlock(nn.Cell):
@@ -134,7 +135,7 @@ class AttentionBlock(nn.Cell):
 
     def construct(self, x, batch: int):
         """[N * side * side, C] to the same, and the attention map [N, side, side]."""
-        y, attention = self.attn(to_windows(x, self.side, self.window))
+        y, attention = self.attn(to_windows(self.attn.norm(x), self.side, self.window))
         x = x + self.drop_path1(from_windows(y, self.side, self.window), batch)
         x = to_tokens(self.local_conv(to_map(x, self.side)))
         x = x + self.drop_path2(self.mlp(x), batch)
