@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msedge.exporter.graph import Graph
 
-_LARGE = 1024  # elements; the converter rewrites small ones (shapes, axes) in place, so each node keeps its own
+_LARGE = 64  # elements; the converter rewrites small ones (shapes, axes) in place, so each node keeps its own
 
 
 def share_constants(graph: Graph) -> bool:
