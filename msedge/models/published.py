@@ -60,7 +60,7 @@ def source_of(weights: str, model: str = "") -> Source:
         url = published_url(weights.removeprefix(MINDCV))
         return Source(weights, url, cache_dir() / "weights" / "mindcv" / url.rpartition("/")[2])
     found = _NAME.fullmatch(weights)
-    if not found or ".." in weights:
+    if not found:
         raise ModelError(
             f"'{weights}' is no name of published weights", "write hf:<owner>/<model> or hf:<owner>/<model>@<revision>"
         )

@@ -104,3 +104,15 @@ def test_missing_files_and_folders_are_artifact_errors(tmp_path):
         read_checkpoint(tmp_path / "x.ckpt")
     with pytest.raises(ArtifactError, match="cannot be read"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"two\nlines"])
+def test_names_that_cannot_be_printed_are_refused(tmp_path, name):
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    tensor = field(1, b"\x01") + field(2, b"Float32") + field(3, b"\0\0\0\0")
+    (tmp_path / "w.ckpt").write_bytes(field(1, field(1, name) + field(2, tensor)))
+    with pytest.raises(ModelError, match="a parameter is called") as e:
+        read_checkpoint(tmp_path / "w.ckpt")
+    assert "\n" not in str(e.value)

@@ -87,6 +87,7 @@ WRONG = {
     "negative shape": (file_of({"a": tensor(0, 8, (-1, -2))}, b"\0" * 8), "does not describe a"),
     "backwards": (file_of({"a": tensor(8, 0)}, b"\0" * 8), "a has -8 bytes"),
     "too few bytes": (file_of({"a": tensor(0, 4)}, b"\0" * 4), r"a has 4 bytes for F32 of shape \[2\]"),
+    "too many bytes": (file_of({"a": tensor(0, 12)}, b"\0" * 12), r"a has 12 bytes for F32 of shape \[2\]"),
     "too large a shape": (file_of({"a": tensor(0, 8, (1 << 62, 8))}, b"\0" * 8), "a has 8 bytes for F32"),
     "many dimensions": (file_of({"a": tensor(0, 4, (1,) * 70)}, b"\0" * 4), "a tensor of shape"),
     "huge beside zero": (file_of({"a": tensor(0, 0, (0, 1 << 62, 1 << 62))}), "a tensor of shape"),
