@@ -13,6 +13,8 @@ ms = load_mindspore()
 
 from mindspore import Tensor, nn, ops  # noqa: E402
 
+from msedge.models.native import operators as native  # noqa: E402
+
 
 def on_cpu() -> bool:
     return ms.get_context("device_target") == "CPU"
@@ -41,10 +43,17 @@ class RowNorm(nn.Cell):
 class RowSoftmax(nn.Cell):
     """Softmax over the last of four axes. The own gradient sums in four dimensions, which is slow; in two it is not."""
 
+    def __init__(self):
+        super().__init__()
+        self.native = native.available()
+        self.learning = native.Softmax() if self.native else None
+
     def construct(self, x):
-        return ops.softmax(x, -1)
+        return self.learning(x) if self.training and self.native else ops.softmax(x, -1)
 
     def bprop(self, x, out, dout):
+        if self.native:
+            return (self.learning.gradient(out, dout),)
         share = out * dout
         total = share.reshape(-1, x.shape[-1]).sum(-1).reshape(*x.shape[:-1], 1)
         return (share - out * total,)

@@ -18,6 +18,7 @@ load_mindspore()
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
 from msedge.models.cpu_gradients import RowNorm, SameDepthwise, on_cpu  # noqa: E402
+from msedge.models.native import operators as native  # noqa: E402
 
 _mask_number = itertools.count()  # MindSpore wants all parameters of a graph to have different names
 
@@ -56,7 +57,11 @@ class Conv2d(nn.Cell):
         self.has_bias = bias
         padding = kernel // 2 if padding is None else padding
         self.conv = ops.Conv2D(outputs, kernel, pad_mode="pad", pad=padding, stride=stride, group=groups)
-        if groups == inputs == outputs and stride == 1 and kernel == 2 * padding + 1 and on_cpu():
+        depthwise = groups == inputs == outputs and kernel == 2 * padding + 1 and stride in (1, 2)
+        self.native = depthwise and kernel <= 7 and native.available()
+        if self.native:
+            self.learning = native.Depthwise(stride)
+        elif depthwise and stride == 1 and on_cpu():
             self.conv = SameDepthwise(self.conv, kernel)
         self.add_bias = ops.BiasAdd()
 
@@ -67,7 +72,7 @@ class Conv2d(nn.Cell):
         self.weight.set_data(Tensor((rng.standard_normal(self.shape) * (2 / fan_out) ** 0.5).astype(np.float32)))
 
     def construct(self, x):
-        x = self.conv(x, self.weight)
+        x = self.learning(x, self.weight) if self.training and self.native else self.conv(x, self.weight)
         if self.has_bias:
             x = self.add_bias(x, self.bias)
         return x
@@ -83,16 +88,28 @@ class BatchNorm2d(nn.Cell):
         self.bias = Parameter(_zeros(channels), name="bias")
         self.running_mean = Parameter(_zeros(channels), name="running_mean", requires_grad=False)
         self.running_var = Parameter(_ones(channels), name="running_var", requires_grad=False)
+        self.eps, self.momentum = eps, momentum
+        self.native = native.available()
         self.learning = ops.BatchNorm(is_training=True, epsilon=eps, momentum=momentum)
+        self.with_act = native.BatchNormAct(eps, momentum, "none") if self.native else None
         self.fixed = ops.BatchNorm(is_training=False, epsilon=eps)
 
     def reset(self, rng: np.random.Generator) -> None:
         self.weight.set_data(Tensor(np.full(self.weight.shape, self.first_weight, np.float32)))
 
     def construct(self, x):
+        if self.training and self.native:
+            return self.learn(x, self.with_act)
         if self.training:
             return self.learning(x, self.weight, self.bias, self.running_mean, self.running_var)[0]
         return self.fixed(x, self.weight, self.bias, self.running_mean, self.running_var)[0]
+
+    def learn(self, x, with_act):
+        """Normalise with the statistics of the batch by a `native.BatchNormAct` and update the running ones."""
+        y, _, _, mean, var = with_act(x, self.weight, self.bias, self.running_mean, self.running_var)
+        ops.assign(self.running_mean, ops.stop_gradient(mean))
+        ops.assign(self.running_var, ops.stop_gradient(var))
+        return y
 
 
 class Linear(nn.Cell):
@@ -105,16 +122,24 @@ class Linear(nn.Cell):
         self.bias = Parameter(_zeros(outputs), name="bias") if bias else None
         self.has_bias = bias
         self.matmul = ops.MatMul(transpose_b=True)
+        self.native = bias and native.available()
         self.add_bias = ops.BiasAdd()
+        self.learn_bias = native.Bias() if self.native else None
 
     def reset(self, rng: np.random.Generator) -> None:
         self.weight.set_data(Tensor(truncated_normal(rng, self.weight.shape, self.std)))
 
     def construct(self, x):
-        x = self.matmul(x, self.weight)
-        if self.has_bias:
+        x = self.product(x)
+        if self.training and self.native:
+            x = self.learn_bias(x, self.bias)
+        elif self.has_bias:
             x = self.add_bias(x, self.bias)
         return x
+
+    def product(self, x):
+        """Without the bias."""
+        return self.matmul(x, self.weight)
 
 
 class LayerNorm(nn.Cell):
@@ -125,11 +150,15 @@ class LayerNorm(nn.Cell):
         self.weight = Parameter(_ones(channels), name="weight")
         self.bias = Parameter(_zeros(channels), name="bias")
         self.own = on_cpu()
+        self.native = native.available()
         norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
         self.norm = RowNorm(eps) if self.own else norm
+        self.learning = native.LayerNorm(eps) if self.native else None
 
     def construct(self, x):
         """[rows, channels]."""
+        if self.training and self.native:
+            return self.learning(x, self.weight, self.bias)[0]
         y = self.norm(x, self.weight, self.bias)
         return y if self.own else y[0]
 
@@ -137,14 +166,26 @@ class LayerNorm(nn.Cell):
 class Silu(nn.Cell):
     """x * sigmoid(x)."""
 
+    def __init__(self):
+        super().__init__()
+        self.native = native.available()
+        self.learning = native.Act("silu") if self.native else None
+
     def construct(self, x):
-        return ops.silu(x)
+        return self.learning(x) if self.training and self.native else ops.silu(x)
 
 
 class Gelu(nn.Cell):
     """The exact GELU, x * Phi(x): faster here than the tanh form, and what the runtimes fuse."""
 
+    def __init__(self):
+        super().__init__()
+        self.native = native.available()
+        self.learning = native.Act("gelu") if self.native else None
+
     def construct(self, x):
+        if self.training and self.native:
+            return self.learning(x)
         return x * (ops.erf(x * 0.7071067811865476) + 1.0) * 0.5
 
 
@@ -173,9 +214,14 @@ class ConvNormAct(nn.Cell):
         self.conv = Conv2d(inputs, outputs, kernel, stride, groups)
         self.bn = BatchNorm2d(outputs, weight=bn_weight)
         self.act = ACTIVATIONS[act]()
+        self.native = native.available()
+        self.learning = native.BatchNormAct(self.bn.eps, self.bn.momentum, act) if self.native else None
 
     def construct(self, x):
-        return self.act(self.bn(self.conv(x)))
+        x = self.conv(x)
+        if self.training and self.native:
+            return self.bn.learn(x, self.learning)
+        return self.act(self.bn(x))
 
 
 class Mlp(nn.Cell):
@@ -187,9 +233,14 @@ class Mlp(nn.Cell):
         self.fc1 = Linear(channels, hidden)
         self.act = ACTIVATIONS[act]()
         self.fc2 = Linear(hidden, channels)
+        self.native = act != "none" and native.available()
+        self.learning = native.BiasAct(act) if self.native else None
 
     def construct(self, x):
-        return self.fc2(self.act(self.fc1(self.norm(x))))
+        x = self.norm(x)
+        if self.training and self.native:
+            return self.fc2(self.learning(self.fc1.product(x), self.fc1.bias))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class DropPath(nn.Cell):

@@ -11,6 +11,8 @@ ms = load_mindspore()
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 
+from msedge.models.native import operators as native  # noqa: E402
+
 _NO_DECAY = ("relative_position_bias_table", "attention_biases", "pos_embed", "cls_token")
 
 
@@ -32,11 +34,14 @@ class TrainStep(nn.Cell):
         self.parameters = ParameterTuple(trained)
         self.first = self.parameters.clone("adam_m", "zeros")
         self.second = self.parameters.clone("adam_v", "zeros")
-        self.decay = tuple(config.weight_decay if decays(p) else 0.0 for p in trained)
+        self.weight_decay = config.weight_decay
+        self.decays = tuple(decays(p) for p in trained)
         self.beta1, self.beta2 = config.betas
         self.eps = config.eps
         self.clip_norm = config.clip_norm
-        self.adam = ops.Adam()
+        self.native = bool(config.clip_norm) and native.available()
+        self.clip = native.ClipByNorm(config.clip_norm, len(trained)) if self.native else None
+        self.adam = ops.AdamWeightDecay()
 
         def forward(*batch):
             parts, logits = task(*batch)
@@ -49,24 +54,26 @@ class TrainStep(nn.Cell):
 
     def construct(self, rates, *batch):
         (_, parts, logits), grads = self.gradients(*batch)
-        lr, power1, power2 = rates[0], rates[1], rates[2]
+        rate, decay = rates[0], rates[1]
         scale = 1.0
-        if self.clip_norm:
+        if self.native:
+            grads = self.clip(*grads)
+        elif self.clip_norm:
             total = ops.square(grads[0]).sum()
             for g in grads[1:]:
                 total = total + ops.square(g).sum()
             scale = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
         for i in range(len(grads)):
-            p = self.parameters[i]
-            if self.decay[i]:
-                ops.assign(p, p * (1.0 - lr * self.decay[i]))
-            g = grads[i] * scale if self.clip_norm else grads[i]
-            self.adam(p, self.first[i], self.second[i], power1, power2, lr, self.beta1, self.beta2, self.eps, g)
+            g = grads[i] if self.native or not self.clip_norm else grads[i] * scale
+            weight_decay = decay if self.decays[i] else 0.0
+            moments = (self.first[i], self.second[i])
+            self.adam(self.parameters[i], *moments, rate, self.beta1, self.beta2, self.eps, weight_decay, g)
         return parts, logits
 
     def run(self, lr: float, step: int, *batch: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         """Train on one batch. `step` counts from 1. Returns the loss parts and the logits [N, C]."""
-        rates = Tensor(np.array([lr, self.beta1**step, self.beta2**step], np.float32))
+        correction = np.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)  # of both moments, which start at zero
+        rates = Tensor(np.array([lr * correction, self.weight_decay / correction], np.float32))
         parts, logits = self(rates, *(Tensor(b) for b in batch))
         return {n: float(v.asnumpy()) for n, v in zip(self.task.part_names, parts, strict=True)}, logits.asnumpy()
 
