@@ -18,6 +18,9 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--data", metavar="DIR", help="Judge the result on these images (else on some of --calib not used).")
 @click.option("--data-images", type=click.IntRange(1), default=200, show_default=True, help="How many to judge on.")
 @click.option("--target", default="cpu", show_default=True, help="A profile of converters/; cpu is this machine's.")
+@click.option(
+    "--gelu", type=click.Choice(("exact", "tanh")), default="exact", show_default=True, help="tanh: faster, another function."
+)
 @click.option("--fmk", metavar="FORMAT", help="ONNX or MINDIR, where the source offers both.")
 @click.option("--timeout", type=click.FloatRange(1), default=600, show_default=True, help="Seconds for the converter.")
 @click.option("--float-cosine", type=_SHARE, help="Least mean cosine of a float model.  [default: 0.9999]")
@@ -26,7 +29,7 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--agreement", type=_SHARE, help="Least share of equal top-1 of an INT8 model.  [default: 0.97]")
 @lite_option
 @json_option
-def convert(source, out, quant, calib, calib_images, data, data_images, target, fmk, timeout, lite, as_json, **gate):
+def convert(source, out, quant, calib, calib_images, data, data_images, target, gelu, fmk, timeout, lite, as_json, **gate):
     """Convert SOURCE to MindSpore Lite, run the result, and compare it with the source.
 
     SOURCE is a checkpoint folder, an export folder, an .onnx or a .mindir file. OUT receives model.ms with model.json,
@@ -45,6 +48,7 @@ def convert(source, out, quant, calib, calib_images, data, data_images, target, 
         data=data,
         parity_limit=data_images,
         target=target,
+        gelu=gelu,
         gate=GateConfig(**{name: value for name, value in gate.items() if value is not None}),
         lite=lite,
         fmk=fmk,

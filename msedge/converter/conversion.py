@@ -18,6 +18,7 @@ from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
 from msedge.converter.source import Source, check_source, locate_source, resolve_source
 from msedge.converter.staging import check_replaceable, staged_folder
+from msedge.converter.tanh_gelu import GELU, with_tanh_gelu
 from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
 from msedge.data.preprocess import Preprocess
@@ -50,6 +51,7 @@ def convert(
     data: Path | str | None = None,
     parity_limit: int = PARITY_IMAGES,
     target: str = "cpu",
+    gelu: str = "exact",
     gate: GateConfig = _DEFAULT_GATE,
     lite: str | Path | Toolchain | None = None,
     fmk: str | None = None,
@@ -59,13 +61,16 @@ def convert(
 ) -> ConvertReport:
     """Convert a checkpoint folder, export folder, `.onnx` or `.mindir` into the folder `out`, and check the result.
 
-    `out` receives model.ms, model.json (where the source has one), convert.log, parity.json and manifest.json, all at
-    once; also where the gate does not hold, which `report.passed` says. `quant` is none, fp16 or PostTraining in any
-    spelling; PostTraining needs `calib` (a dataset, class folders, any folder of images, or builtin:catdog). `data` are
-    images to judge the result on (see `parity`). `lite` is a toolchain or where to find one; where there is none it is
-    installed. Raises UserError and its kinds for wrong input, ToolFailed, ToolTimeout, ToolMissing.
+    `out` receives model.ms, model.json (where the source has one), convert.log, parity.json and manifest.json, all at once;
+    also where the gate does not hold, which `report.passed` says. `quant` is none, fp16 or PostTraining in any spelling;
+    PostTraining needs `calib` (a dataset, class folders, any folder of images, or builtin:catdog). `data` are images to
+    judge the result on (see `parity`). `gelu="tanh"` trades the exact GELU for its faster tanh form. `lite` is a toolchain
+    or where to find one; where there is none it is installed. Raises UserError and its kinds for wrong input, ToolFailed,
+    ToolTimeout, ToolMissing.
     """
     quant, fmk, profile = canonical_quant(quant), canonical_format(fmk), load_profile(target)
+    if gelu not in GELU:
+        raise UserError(f"there is no GELU '{gelu}'", f"it is one of {', '.join(GELU)}")
     mode = _mode(profile, quant)
     out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve would follow a link that is to be replaced)
     located = locate_source(source, fmk)
@@ -83,6 +88,7 @@ def convert(
             images = parity_images(calib, used, data, classes, parity_limit, say)
         conversion = _Conversion(
             quant=quant,
+            gelu=gelu,
             profile=profile,
             mode=mode,
             source=resolved,
@@ -106,6 +112,7 @@ class _Conversion:
     """One conversion whose every input is known and checked."""
 
     quant: str
+    gelu: str
     profile: Profile
     mode: Mode
     source: Source
@@ -117,6 +124,7 @@ class _Conversion:
     work: Path
     say: Say
     progress: Progress
+    tanh_gelus: int = 0
 
     def run(self, stage: Path, out: Path, gate: GateConfig) -> ConvertReport:
         """Convert, compare, and write everything into `stage`; `out` is where that will be."""
@@ -149,6 +157,10 @@ class _Conversion:
 
     def _run_converter(self, sections: ini.Sections, output: Path) -> ConvertOutcome:
         """A MindIR that the converter fails on goes over ONNX, unless MindIR was asked for."""
+        if self.gelu == "tanh" and self.source.fmk == "MINDIR":
+            if self.only_mindir:
+                raise UserError("the tanh form of GELU is written into ONNX, not into MindIR", "leave out --fmk MINDIR")
+            self.source = replace(self.source, file=self.source.onnx, fmk="ONNX")
         try:
             return self.toolchain.convert(self._request(sections, output))
         except ToolFailed as e:
@@ -160,13 +172,22 @@ class _Conversion:
 
     def _request(self, sections: ini.Sections, output: Path) -> ConvertRequest:
         return ConvertRequest(
-            source=keep_unfolded(self.source.file, self.work) if self.source.fmk == "ONNX" else self.source.file,
+            source=self._prepared() if self.source.fmk == "ONNX" else self.source.file,
             output=output,
             fmk=self.source.fmk,
             config_text=ini.render(sections),
             fp16_weights=self.mode.fp16_weights,
             timeout=self.timeout,
         )
+
+    def _prepared(self) -> Path:
+        """The ONNX file as Lite is to see it."""
+        file = self.source.file
+        if self.gelu == "tanh":
+            file, self.tanh_gelus = with_tanh_gelu(file, self.work)
+            if not self.tanh_gelus:
+                self.say(f"{short_name(self.source.given)} has no GELU to bring into its tanh form")
+        return keep_unfolded(file, self.work)
 
     def _compare(self, reference: Runner, preprocess: Preprocess | None, model: Path, outcome: ConvertOutcome) -> Parity:
         with self._load(model, outcome) as converted:
@@ -211,6 +232,7 @@ class _Conversion:
             reasons=tuple(reasons),
             size_bytes=model.stat().st_size,
             quantised_nodes=quantised,
+            tanh_gelus=self.tanh_gelus,
             calibration_images=len(self.calibration.paths) if self.calibration else 0,
             seconds=outcome.seconds,
             worker_start_seconds=outcome.worker_start_seconds,
@@ -228,6 +250,7 @@ class _Conversion:
             sorted(p.name for p in stage.iterdir()),
             parents=self.source.parents(),
             quant=report.quant,
+            gelu=self.gelu,
             target=report.target,
             toolchain=report.toolchain,
             calibration=calibrated.to_dict() if calibrated else None,

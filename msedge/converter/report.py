@@ -25,6 +25,7 @@ class ConvertReport:
     reasons: tuple[str, ...]
     size_bytes: int
     quantised_nodes: int
+    tanh_gelus: int
     calibration_images: int
     seconds: float
     worker_start_seconds: float
@@ -42,6 +43,8 @@ class ConvertReport:
         """One line for people."""
         c = self.parity.comparison
         text = f"model.ms: {LABELS[self.quant]}, {_size(self.size_bytes)}"
+        if self.tanh_gelus:
+            text += f", {self.tanh_gelus} GELUs in tanh form"
         if c.outputs < FEW_OUTPUTS:
             text += f", cosine {_cosine(c.cosine_pooled)} pooled"
         else:
@@ -61,6 +64,7 @@ class ConvertReport:
             "reasons": list(self.reasons),
             "size_bytes": self.size_bytes,
             "quantised_nodes": self.quantised_nodes,
+            "tanh_gelus": self.tanh_gelus,
             "calibration_images": self.calibration_images,
             "convert_seconds": round(self.seconds, 3),
             "worker_start_seconds": round(self.worker_start_seconds, 3),

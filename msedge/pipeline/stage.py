@@ -136,6 +136,7 @@ def _convert(recipe: Recipe, model: _Model, out: Path, root: Path, toolchain, sa
                 calib_images=recipe.convert.calib_images,
                 data=root,
                 target=recipe.convert.target,
+                gelu=recipe.convert.gelu,
                 gate=recipe.convert.gate,
                 lite=toolchain,
                 say=say,

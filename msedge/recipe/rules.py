@@ -26,6 +26,7 @@ _RULES: dict[str, _Check] = {
     "data.drawn.val": (lambda v: v >= 2, "must be 2 or more"),
     "data.drawn.size": (lambda v: 16 <= v <= 1024, "must lie between 16 and 1024 pixels"),
     "convert.calib_images": _POSITIVE,
+    "convert.gelu": (lambda v: v in ("exact", "tanh"), "must be exact or tanh"),
     "distill.temperature": _POSITIVE,
     **{f"distill.{name}": _NOT_NEGATIVE for name in ("kl", "alpha", "feature", "attention")},
     **{f"convert.gate.{name}": _SHARE for name in ("float_cosine", "fp16_cosine", "int8_cosine", "agreement")},

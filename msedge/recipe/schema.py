@@ -110,6 +110,7 @@ class ConvertConfig:
     target: str = "cpu"
     quant: tuple[str, ...] = ("none", "fp16", "PostTraining")
     calib_images: int = 128
+    gelu: str = "exact"  # or "tanh": another function, faster in MindSpore Lite
     gate: GateConfig = field(default_factory=GateConfig)
 
 
