@@ -33,6 +33,7 @@ from latency_table import markdown
 from msedge.artifact import write_json, write_text
 from msedge.benchmark.contenders import Contender, LiteContender, ProcessContender
 from msedge.benchmark.environment import worker_environment
+from msedge.benchmark.measurement import BLOCK, REST
 from msedge.converter import convert
 from msedge.errors import MsedgeError, ToolMissing
 from msedge.lite import find_toolchain, read_ms
@@ -50,8 +51,7 @@ MODELS = {
 }
 BASES = ("lite", "own-export", "mindcv-export")
 RUNTIMES = (*BASES, "onnxruntime", "openvino", *peers.PEERS)
-BLOCK, WARMUP = 10, 10
-REST = 0.05  # seconds between turns: thread pools spin for a while after a run
+WARMUP = 10
 WRONG = 0.01  # of the largest logit
 
 

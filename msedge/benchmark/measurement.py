@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from msedge.lite.protocol import Toolchain
 
 BLOCK = 10  # runs of one model before the next has its turn; one more before them warms the caches again
+REST = 0.2  # seconds between turns: onnxruntime's threads spin for 0.1 s after a run, on cores that the next one needs
 X86_INT8_NOTE = "INT8 on x86: the kernels are scalar, the time says nothing about a phone"
 
 
@@ -79,6 +81,8 @@ def _measure(contenders: list[Contender], runs: int, warmup: int, progress: Prog
         for start in range(0, runs, BLOCK):
             block = min(BLOCK, runs - start)
             for contender, own in zip(contenders, samples, strict=True):
+                if len(contenders) > 1:
+                    time.sleep(REST)
                 own += contender.run(block + 1)[1:]
                 report(sum(map(len, samples)))
     return samples
