@@ -216,6 +216,13 @@ def conditions(args, toolchain) -> dict:
     }
 
 
+def _sized(model: str, parser: argparse.ArgumentParser) -> tuple[str, int]:
+    name, _, size = model.partition(":")
+    if not size and name not in MODELS:
+        parser.error(f"at which size? {name}:224, for example")
+    return name, int(size or MODELS[name])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS), help="NAME or NAME:SIZE, separated by commas")
@@ -226,6 +233,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where the models go; a temporary folder by default")
     parser.add_argument("--reuse", action="store_true", help="take ONNX files that --work has already")
     args = parser.parse_args()
+    args.models = [_sized(model, parser) for model in args.models.split(",")]
     args.threads = [int(n) for n in args.threads.split(",")]
     args.runtimes = args.runtimes.split(",")
     for unknown in set(args.runtimes) - set(RUNTIMES):
@@ -234,9 +242,7 @@ def main() -> None:
     result = {"conditions": conditions(args, toolchain), "models": {}}
     with tempfile.TemporaryDirectory(prefix="msedge-latency-") as temporary:
         work = args.work or Path(temporary)
-        for wanted in args.models.split(","):
-            name, _, size = wanted.partition(":")
-            size = int(size or MODELS[name])
+        for name, size in args.models:
             folder = work / f"{name}-{size}"
             try:
                 if not (args.reuse and (folder / "msedge" / "manifest.json").is_file()):

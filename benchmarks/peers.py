@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -131,13 +130,6 @@ def open_peer(path: str, threads: int, runtime: str) -> Runner:
     shape = tuple(d.dim_value for d in graph.input[0].type.tensor_type.shape.dim)
     names = (graph.input[0].name, graph.output[0].name)
     return {"mnn": MnnRunner, "ncnn": NcnnRunner}[runtime](Path(path), threads, shape, names)
-
-
-def version(peer: str) -> str | None:
-    try:
-        return metadata.version(peer)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":
