@@ -104,14 +104,34 @@ class LayerScale(nn.Cell):
         self.insert_param_to_cell(name, Parameter(Tensor(np.full(channels, first, np.float32)), name=name))
 
 
+class AddBias(nn.Cell):
+    """x [rows, columns] plus bias [columns]."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = ops.BiasAdd()
+        self.matmul = ops.MatMul()
+
+    def construct(self, x, bias):
+        return self.add(x, bias)
+
+    def bprop(self, x, bias, out, dout):
+        return dout, self.matmul(ops.ones((1, x.shape[0])), dout).reshape(-1)
+
+
 class Pointwise(Conv2d):
     """A 1x1 convolution with a bias that takes a factor and a shift for each channel before it, or a factor after it,
-    into its weights: a pass over the weights instead of one over the map."""
+    into its weights: a pass over the weights instead of one over the map.
+
+    While training it maps rows, [N * H * W, in] to [N * H * W, out]: as one matrix product it takes half the time.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs, bias=True)
         self.scale_columns = ScaleColumns(outputs)
         self.matmul = ops.MatMul()
+        self.rows = ops.MatMul(transpose_b=True)
+        self.bias_rows = AddBias()
 
     def reset(self, rng: np.random.Generator) -> None:
         self.weight.set_data(Tensor(truncated_normal(rng, self.weight.shape, 0.02)))
@@ -120,9 +140,14 @@ class Pointwise(Conv2d):
         """The convolution of x * factor + shift, both [in]."""
         weight = self.weight.reshape(self.shape[0], self.shape[1])
         bias = self.bias + self.matmul(weight, shift.reshape(-1, 1)).reshape(-1)
-        return self.add_bias(self.conv(x, self.scale_columns(weight, factor).reshape(self.shape)), bias)
+        return self.product(x, self.scale_columns(weight, factor), bias)
 
     def scaled(self, x, factor):
         """factor [out] times the convolution of x."""
         weight = self.weight.reshape(self.shape[0], self.shape[1]) * factor.reshape(-1, 1)
-        return self.add_bias(self.conv(x, weight.reshape(self.shape)), self.bias * factor)
+        return self.product(x, weight, self.bias * factor)
+
+    def product(self, x, weight, bias):
+        if self.training:
+            return self.bias_rows(self.rows(x, weight), bias)
+        return self.add_bias(self.conv(x, weight.reshape(self.shape)), bias)

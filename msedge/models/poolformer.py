@@ -13,6 +13,7 @@ load_mindspore()
 from mindspore import Parameter, Tensor, nn  # noqa: E402
 
 from msedge.errors import ModelError  # noqa: E402
+from msedge.models.attention import to_map, to_tokens  # noqa: E402
 from msedge.models.layers import Conv2d, DropPath, Gelu, LayerNorm, Linear, drop_rates, truncated_normal  # noqa: E402
 from msedge.models.maps import LayerScale, Pointwise, Pooling, Scale, Spread  # noqa: E402
 from msedge.models.registry import register  # noqa: E402
@@ -83,8 +84,10 @@ class Mlp(nn.Cell):
         self.fc2 = Pointwise(hidden, channels)
 
     def construct(self, x, weight, bias, scale):
-        """Of x * weight + bias, times scale."""
-        return self.fc2.scaled(self.act(self.fc1.of_affine(x, weight, bias)), scale)
+        """Of x * weight + bias, times scale. On rows while training (see `Pointwise`)."""
+        y = to_tokens(x) if self.training else x
+        y = self.fc2.scaled(self.act(self.fc1.of_affine(y, weight, bias)), scale)
+        return to_map(y, x.shape[2]) if self.training else y
 
 
 class PoolFormerBlock(nn.Cell):

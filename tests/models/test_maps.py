@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from msedge.mindspore_setup import load_mindspore
-from msedge.models.maps import LayerScale, Pointwise, Pooling, Scale, ScaleColumns, Spread
+from msedge.models.attention import to_map, to_tokens
+from msedge.models.maps import AddBias, LayerScale, Pointwise, Pooling, Scale, ScaleColumns, Spread
 
 load_mindspore()
 
@@ -58,6 +59,10 @@ def product(x, y):
     return x * y
 
 
+def total(x, y):
+    return x + y
+
+
 @pytest.mark.parametrize(
     ("cell", "reference", "shapes"),
     [
@@ -66,8 +71,9 @@ def product(x, y):
         (Scale(), product, [X, (1, 4, 1, 1)]),
         (Scale(), product, [X, (3, 4, 1, 1)]),
         (ScaleColumns(7), product, [(7, 4), (4,)]),
+        (AddBias(), total, [(7, 4), (4,)]),
     ],
-    ids=["spread", "by image", "by channel", "by both", "columns"],
+    ids=["spread", "by image", "by channel", "by both", "columns", "bias"],
 )
 def test_values_and_gradients_are_the_plain_ones(pynative, cell, reference, shapes):
     inputs = tensors(*shapes)
@@ -113,10 +119,15 @@ def test_a_pointwise_convolution_takes_in_what_is_before_and_after(pynative):
     cell.reset(np.random.default_rng(0))
     cell.bias.set_data(tensors((6,))[0])
     x, factor, shift, scale = tensors(X, (4,), (4,), (6,))
+    cell.set_train(False)
     before = cell(x * factor.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)).asnumpy()
-    assert cell.of_affine(x, factor, shift).asnumpy() == pytest.approx(before, abs=1e-5)
     after = (cell(x) * scale.reshape(1, -1, 1, 1)).asnumpy()
+    assert cell.of_affine(x, factor, shift).asnumpy() == pytest.approx(before, abs=1e-5)
     assert cell.scaled(x, scale).asnumpy() == pytest.approx(after, abs=1e-5)
+    cell.set_train(True)
+    rows = to_tokens(x)
+    assert to_map(cell.of_affine(rows, factor, shift), 5).asnumpy() == pytest.approx(before, abs=1e-5)
+    assert to_map(cell.scaled(rows, scale), 5).asnumpy() == pytest.approx(after, abs=1e-5)
 
 
 def test_a_layer_scale_is_one_small_parameter_of_the_given_name():

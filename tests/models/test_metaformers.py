@@ -23,6 +23,13 @@ def test_poolformer_takes_any_size_from_32_on(pynative, size):
         assert [f.shape[-1] for f in features] == PoolFormerConfig().sides(size)
 
 
+def test_poolformer_gives_the_same_while_training(pynative):
+    model = small("poolformer_s12")
+    x = Tensor(images(model))
+    after = model(x).asnumpy()
+    assert model.set_train(True)(x).asnumpy() == pytest.approx(after, abs=1e-5)
+
+
 def test_poolformers_first_norm_counts_by_its_deviation_alone(pynative):
     model = small("poolformer_s12")
     x = Tensor(images(model))
