@@ -22,6 +22,11 @@ from msedge.runtime.onnx_graph import load_graph
 
 _SHARE = 1 / 500  # of a file's constants: growth that is let pass
 _ZERO = "msedge.zero"
+# What the runtime may do in every run: moving and adding. A table of sines or a convolution of constants is better stored.
+_CHEAP = {
+    "Add", "Concat", "Expand", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
 
 Hold = tuple[str, int]  # the first output of a node, which of its inputs
 
@@ -118,8 +123,13 @@ def _growth(constants: _Constants, computed: dict[str, NodeProto], results: set[
 
 
 def _where_it_grows(constants: _Constants, computed: dict[str, NodeProto], tensor: str) -> Hold | None:
-    """The first node on the way to `tensor` whose result is larger than a floating-point input, and that input."""
+    """The first node on the way to `tensor` whose result is larger than a floating-point input, and that input.
+
+    None where there is none, or where the way is not cheap to go in every run.
+    """
     cone = _cone(computed, tensor)
+    if not {node.op_type for node in cone.values()} <= _CHEAP:
+        return None
     for node in constants.graph.node:
         if node.output[0] not in cone:
             continue

@@ -15,8 +15,11 @@ from msedge.lite import ConvertRequest
 HEADS, TOKENS = 16, 64
 
 
-def biased(path: Path, layers: int = 2, batch: int | str = 1, heads: int = HEADS) -> Path:
-    """Images to tokens of 48 numbers; their products with a bias for each distance added, `layers` times; mean."""
+def biased(path: Path, layers: int = 2, batch: int | str = 1, heads: int = HEADS, on_the_way: str = "Identity") -> Path:
+    """Images to tokens of 48 numbers; their products with a bias for each distance added, `layers` times; mean.
+
+    `on_the_way` is an operator between a bias and its use.
+    """
     rng = np.random.default_rng(0)
     at = np.arange(TOKENS)
     distance = abs(at[:, None] - at).reshape(-1).astype(np.int64)
@@ -39,10 +42,15 @@ def biased(path: Path, layers: int = 2, batch: int | str = 1, heads: int = HEADS
         nodes += [
             node("Gather", [f"table{k}", "index"], [f"flat{k}"], name=f"gather{k}", axis=1),
             node("Reshape", [f"flat{k}", "square"], [f"bias{k}"], name=f"square{k}"),
-            node("Add", [f"scores{k}", f"bias{k}"], [f"sum{k}"], name=f"add{k}"),
+            node(on_the_way, [f"bias{k}"], [f"passed{k}"], name=f"pass{k}"),
+            node("Add", [f"scores{k}", f"passed{k}"], [f"sum{k}"], name=f"add{k}"),
             node("MatMul", [f"sum{k}", "mix"], [f"scores{k + 1}"], name=f"mix{k}"),
         ]
-        shapes |= {f"flat{k}": [heads, TOKENS * TOKENS], f"bias{k}": [heads, TOKENS, TOKENS]}
+        shapes |= {
+            f"flat{k}": [heads, TOKENS * TOKENS],
+            f"bias{k}": [heads, TOKENS, TOKENS],
+            f"passed{k}": [heads, TOKENS, TOKENS],
+        }
     nodes += [
         node("ReduceMean", [f"scores{layers}"], ["mean"], name="mean", axes=[0, 1], keepdims=0),
         node("Reshape", ["mean", "end"], ["y"], name="end"),
@@ -115,6 +123,11 @@ def test_each_growing_constant_is_held(tmp_path, layers):
 
 def test_what_does_not_grow_is_left_to_the_converter(tmp_path):
     source = biased(tmp_path / "model.onnx", layers=1, heads=2)  # the index is as large as the result that replaces it
+    assert keep_unfolded(source, tmp_path / "work") == source
+
+
+def test_what_costs_in_every_run_is_left_to_the_converter(tmp_path):
+    source = biased(tmp_path / "model.onnx", on_the_way="Sin")
     assert keep_unfolded(source, tmp_path / "work") == source
 
 
