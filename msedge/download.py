@@ -77,12 +77,17 @@ def download(
     return target
 
 
-class _Break(Exception):
-    """A failure that another attempt may overcome, after `wait` seconds."""
-
-    def __init__(self, error: DownloadError, wait: float | None = None):
-        super().__init__(str(error))
-        self.error, self.wait = error, wait
+def pause_after(error: DownloadError, failures: int, most: int) -> float | None:
+    """Seconds until another attempt is sensible after `failures` earlier ones of `most`; None where it is not."""
+    if failures >= most or (error.status is not None and error.status not in _TRANSIENT):
+        return None
+    wait = wait_asked(error.headers)
+    if wait is None:
+        return PAUSES[failures]
+    if wait > LONGEST_WAIT:
+        error.hint = f"it asks to wait {wait:.0f} s"
+        return None
+    return wait
 
 
 class _Part:
@@ -147,24 +152,29 @@ class _Fetch:
         self.furthest = part.offset
 
     def all(self, start_progress) -> None:
+        """Until the whole file is there and right."""
+        self._body(start_progress)
+        while not self._is_right():
+            self._body(start_progress)
+
+    def _body(self, start_progress) -> None:
         failures = 0
         while True:
             try:
                 if self.part.offset != self.size or not self.sha256:  # else only the end of the last call was missing
                     self._attempt(start_progress)
-                if self._is_right():
-                    return
-                continue
-            except _Break as e:
+                return
+            except DownloadError as e:
                 if self.part.offset >= self.furthest + _BLOCK:
                     failures = 0
                 self.furthest = max(self.furthest, self.part.offset)
-                untouched = self.report is None and e.error.status is None  # nothing was ever reached: most likely offline
-                if failures >= (1 if untouched else len(PAUSES)):
-                    raise self._given_up(e.error) from None
-                pause = PAUSES[failures] if e.wait is None else e.wait
+                untouched = self.report is None and e.status is None  # nothing was ever reached: most likely offline
+                pause = pause_after(e, failures, 1 if untouched else len(PAUSES))
+                if pause is None:
+                    self._tell_what_is_kept(e)
+                    raise
                 failures += 1
-                self.say(f"{self.label}: {e.error.message}; trying again in {pause:.0f} s")
+                self.say(f"{self.label}: {e.message}; trying again in {pause:.0f} s")
                 time.sleep(pause)
 
     def _attempt(self, start_progress) -> None:
@@ -182,11 +192,6 @@ class _Fetch:
             if e.status == 416 and part.offset:
                 part.restart()
                 return self._attempt(start_progress)
-            if e.status is None or e.status in _TRANSIENT:
-                wait = wait_asked(e.headers)
-                if wait is None or wait <= LONGEST_WAIT:
-                    raise _Break(e, wait) from None
-                e.hint = f"it asks to wait {wait:.0f} s"
             raise
         with response:
             version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
@@ -211,8 +216,8 @@ class _Fetch:
 
     def _check_total(self, total: int) -> None:
         if self.size is not None and total and total != self.size:
-            self.part.remove()
-            raise DownloadError(f"{self.host} has {total:,} bytes, not {self.size:,}", "it is another file")
+            self.part.restart()
+            raise DownloadError(f"{self.host} has {total:,} bytes, not {self.size:,}", "it is another file", status=200)
         free = shutil.disk_usage(self.part.target.parent).free
         if total - self.part.offset > free:
             raise ArtifactError(
@@ -233,9 +238,9 @@ class _Fetch:
         if total and part.offset < total:
             raise self._broken("the connection broke", total)
 
-    def _broken(self, why: str, total: int) -> _Break:
+    def _broken(self, why: str, total: int) -> DownloadError:
         of = f" of {_mb(total)}" if total else ""
-        return _Break(DownloadError(f"{why} after {_mb(self.part.offset)}{of} from {self.host}"))
+        return DownloadError(f"{why} after {_mb(self.part.offset)}{of} from {self.host}")
 
     def _is_right(self) -> bool:
         """Whether the file is what it should be; False for a new attempt from its first byte."""
@@ -256,11 +261,10 @@ class _Fetch:
             "it is removed; a proxy or a mirror may have changed it",
         )
 
-    def _given_up(self, error: DownloadError) -> DownloadError:
+    def _tell_what_is_kept(self, error: DownloadError) -> None:
         if self.part.offset:
             kept = f"{_mb(self.part.offset)} are kept and the next call goes on from there"
             error.hint = f"{kept}; {error.hint}" if error.hint else kept
-        return error
 
 
 @contextlib.contextmanager

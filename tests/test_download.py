@@ -211,6 +211,13 @@ def test_the_first_digits_of_a_sum_are_compared(site, target):
 def test_another_size_is_refused_before_the_body(site, target):
     with pytest.raises(DownloadError, match="has 1,000,000 bytes, not 7"):
         download(site.serve("/f", OLD), target, size=7)
+    assert (len(site.seen), left_in(target.parent)) == (1, [])
+
+
+def test_a_part_of_a_file_of_another_size_is_not_kept(site, target, partial):
+    with pytest.raises(DownloadError, match="has 1,000,000 bytes, not 2,000,000") as e:
+        download(partial, target, size=2_000_000)
+    assert "kept" not in str(e.value)
     assert left_in(target.parent) == []
 
 

@@ -14,12 +14,14 @@ import contextlib
 import json
 import os
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from msedge.artifact import cache_dir
-from msedge.download import download
+from msedge.download import PAUSES, download, pause_after
 from msedge.errors import DownloadError, ModelError
 from msedge.models.catalogue import CATALOGUE
 from msedge.models.registry import MINDCV, architecture
@@ -118,7 +120,7 @@ def _fetch_mindcv(source: Source, path: Path, say: Say, progress: Progress) -> N
 def _fetch_huggingface(source: Source, path: Path, say: Say, progress: Progress) -> None:
     headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get("HF_TOKEN", "").strip()) else {}
     plain_http = source.url.startswith("http://")  # HF_ENDPOINT says so
-    facts = head(source.url, headers, plain_http=plain_http)
+    facts = _facts(source, headers, plain_http, say)
     url = source.url
     if commit := facts.get("X-Repo-Commit"):  # what the revision means now: a change between two requests does no harm
         url = re.sub(r"/resolve/[^/]+/", f"/resolve/{quote(commit, safe='')}/", url)
@@ -139,6 +141,21 @@ def _fetch_huggingface(source: Source, path: Path, say: Say, progress: Progress)
         say=say,
         progress=progress,
     )
+
+
+def _facts(source: Source, headers: dict[str, str], plain_http: bool, say: Say) -> Mapping[str, str]:
+    """The headers that tell of the file; a busy server is asked again."""
+    failures = 0
+    while True:
+        try:
+            return head(source.url, headers, plain_http=plain_http)
+        except DownloadError as e:
+            pause = pause_after(e, failures, len(PAUSES)) if e.status else None
+            if pause is None:
+                raise
+            failures += 1
+            say(f"{source.name}: {e.message}; trying again in {pause:.0f} s")
+            time.sleep(pause)
 
 
 def _from_api(source: Source, headers: dict[str, str], plain_http: bool) -> tuple[str, str]:

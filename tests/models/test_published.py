@@ -169,6 +169,18 @@ def test_offline_the_line_says_where_the_file_may_be_put(cache, capsys):
     assert obtain(f"hf:{NAME}") == place
 
 
+def test_a_hub_that_is_busy_is_asked_again(hub):
+    hub.publish(NAME, WEIGHTS)
+    steps = hub.site.files[PATH].steps
+    steps[:0] = [Step(429, {"Retry-After": "0"}), Step(503)]
+    said = []
+    assert obtain(f"hf:{NAME}", say=said.append).read_bytes() == WEIGHTS
+    assert [line.partition(";")[0] for line in said] == [
+        f"hf:{NAME}: 127.0.0.1 answers 429 Too Many Requests",
+        f"hf:{NAME}: 127.0.0.1 answers 503 Service Unavailable",
+    ]
+
+
 def test_a_download_that_breaks_off_is_taken_up(hub):
     hub.publish(NAME, WEIGHTS)
     hub.store.files[f"/blobs/{NAME}"].steps = [Step(cut=300_000)] + [Step(503)] * 5
