@@ -110,7 +110,7 @@ class PoolBlock(nn.Cell):
 
     def __init__(self, dim: int, hidden: int, drop: float, side: int):
         super().__init__()
-        self.token_mixer = Pooling(side)
+        self.token_mixer = Pooling(dim, side)
         self.ls1 = LayerScale(dim, "gamma")
         self.drop_path1 = DropPath(drop)
         self.mlp = ConvMlp(dim, hidden)

@@ -15,6 +15,7 @@ load_mindspore()
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
 from msedge.models.layers import Conv2d, truncated_normal  # noqa: E402
+from msedge.models.native import operators as native  # noqa: E402
 
 
 def _mean(x):
@@ -71,16 +72,12 @@ class ScaleColumns(nn.Cell):
         return dout * factor, self.matmul(self.ones, dout * weight).reshape(factor.shape)
 
 
-class Pooling(nn.Cell):
-    """The mean of a place's 3 x 3 neighbours inside the map, less the place itself.
-
-    While training the mean is two products with band matrices, along the rows and along the columns.
-    """
+class BandMeans(nn.Cell):
+    """The mean of a place's 3 x 3 neighbours inside the map as two products with band matrices, along rows and columns."""
 
     def __init__(self, side: int):
         super().__init__()
         self.side = side
-        self.pool = ops.AvgPool(3, 1, "same")
         band = np.eye(side) + np.eye(side, k=1) + np.eye(side, k=-1)
         self.band = Tensor((band / band.sum(0)).astype(np.float32))  # by columns: x @ band is the mean along a row
         self.matmul = ops.MatMul()
@@ -91,9 +88,36 @@ class Pooling(nn.Cell):
         return x.reshape(-1, self.side, self.side).transpose(0, 2, 1).reshape(-1, self.side)
 
     def construct(self, x):
-        if self.training:
-            return self.along(self.along(x.reshape(-1, self.side))).reshape(x.shape) - x
-        return self.pool(x) - x
+        return self.along(self.along(x.reshape(-1, self.side))).reshape(x.shape)
+
+
+class NativeMeans(nn.Cell):
+    """The same as a compiled depthwise convolution that sums, and the division by how many places there are."""
+
+    def __init__(self, channels: int, side: int):
+        super().__init__()
+        self.sum = native.Depthwise(1)
+        self.kernel = Tensor(np.ones((channels, 1, 3, 3), np.float32))
+        inside = np.full(side, 3.0) - (np.arange(side) == 0) - (np.arange(side) == side - 1)
+        self.share = Tensor((1 / np.outer(inside, inside)).astype(np.float32))
+
+    def construct(self, x):
+        return self.sum(x, self.kernel) * self.share
+
+    def bprop(self, x, out, dout):
+        return (self.sum(dout * self.share, self.kernel),)
+
+
+class Pooling(nn.Cell):
+    """The mean of a place's 3 x 3 neighbours inside the map, less the place itself."""
+
+    def __init__(self, channels: int, side: int):
+        super().__init__()
+        self.pool = ops.AvgPool(3, 1, "same")
+        self.learning = NativeMeans(channels, side) if native.available() else BandMeans(side)
+
+    def construct(self, x):
+        return (self.learning(x) if self.training else self.pool(x)) - x
 
 
 class LayerScale(nn.Cell):

@@ -100,7 +100,7 @@ class PoolFormerBlock(nn.Cell):
     def __init__(self, dim: int, hidden: int, drop: float, side: int):
         super().__init__()
         self.norm1 = GroupNorm(dim)
-        self.token_mixer = Pooling(side)
+        self.token_mixer = Pooling(dim, side)
         self.drop_path1 = DropPath(drop)
         self.layer_scale1 = LayerScale(dim, "scale")
         self.norm2 = GroupNorm(dim)

@@ -182,7 +182,7 @@ def test_other_roots_stay(before_and_after):
 
 
 def test_pooling_is_one_average_and_one_difference(before_and_after, through_lite):
-    _, after, x, expected = before_and_after(Convolved(Pooling(8)), ())
+    _, after, x, expected = before_and_after(Convolved(Pooling(6, 8)), ())
     assert ops_of(after) == ["Conv", "Relu", "AveragePool", "Sub", "Conv"]
     got, nodes = through_lite(after, x)
     np.testing.assert_allclose(got.reshape(expected.shape), expected, atol=2e-5)

@@ -7,7 +7,8 @@ import pytest
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.attention import to_map, to_tokens
-from msedge.models.maps import AddBias, LayerScale, Pointwise, Pooling, Scale, ScaleColumns, Spread
+from msedge.models.maps import AddBias, BandMeans, LayerScale, NativeMeans, Pointwise, Pooling, Scale, ScaleColumns, Spread
+from msedge.models.native import operators as native
 
 load_mindspore()
 
@@ -99,17 +100,26 @@ def neighbours(x: np.ndarray) -> np.ndarray:
     return means - x
 
 
+@pytest.fixture(params=["native", "bands"])
+def pooling(request, monkeypatch):
+    """`Pooling` with and without the compiled operators."""
+    if request.param == "bands":
+        monkeypatch.setattr(native, "available", lambda: False)
+    assert isinstance(Pooling(3, 5).learning, NativeMeans if native.available() else BandMeans)
+    return Pooling
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 7])
-def test_pooling_counts_only_places_inside_in_training_and_after(pynative, side):
+def test_pooling_counts_only_places_inside_in_training_and_after(pynative, pooling, side):
     x = np.random.default_rng(0).standard_normal((2, 3, side, side)).astype(np.float32)
-    cell = Pooling(side)
+    cell = pooling(3, side)
     for training in (True, False):
         assert cell.set_train(training)(Tensor(x)).asnumpy() == pytest.approx(neighbours(x), abs=1e-6)
 
 
-def test_poolings_gradient_is_that_of_average_pooling(pynative):
+def test_poolings_gradient_is_that_of_average_pooling(pynative, pooling):
     x, pool = tensors(X), ops.AvgPool(3, 1, "same")
-    ours = Gradients(Pooling(5).set_train(True)).set_train(True)(*x)[0].asnumpy()
+    ours = Gradients(pooling(4, 5).set_train(True)).set_train(True)(*x)[0].asnumpy()
     theirs = Gradients(Reference(lambda x: pool(x) - x))(*x)[0].asnumpy()
     assert ours == pytest.approx(theirs, abs=1e-5)
 
