@@ -73,8 +73,8 @@ class MindCV(nn.Cell):
         try:
             with _quiet():
                 self.net = self._create(mindcv, name, num_classes, image_size, arguments)
-        except (TypeError, ValueError, RuntimeError) as e:
-            raise ModelError(f"MindCV cannot build {name}: {str(e).splitlines()[0]}") from None
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as e:
+            raise ModelError(f"MindCV cannot build {name}: {type(e).__name__}: {str(e).splitlines()[0]}") from None
         finally:
             np.random.set_state(numpy_state)
 

@@ -66,6 +66,7 @@ def test_models_with_tables_for_the_image_size_get_it():
         ("mindcv:squeezenet1_2", {}, "did you mean 'squeezenet1_"),
         ("mindcv:", {}, "list_models"),
         (NAME, {"colour": 3}, "MindCV cannot build squeezenet1_0: .*colour"),
+        ("mindcv:mae_b_16_224_pretrain", {}, "MindCV cannot build mae_b_16_224_pretrain: KeyError"),
     ],
 )
 def test_wrong_names_and_arguments_are_one_line(name, arguments, words):
