@@ -39,9 +39,8 @@ class TrainStep(nn.Cell):
         self.beta1, self.beta2 = config.betas
         self.eps = config.eps
         self.clip_norm = config.clip_norm
-        self.native = bool(config.clip_norm) and native.available()
-        self.clip = native.ClipByNorm(config.clip_norm, len(trained)) if self.native else None
-        self.adam = ops.AdamWeightDecay()
+        self.native = native.available()
+        self.adam = native.AdamW(self.decays) if self.native else ops.AdamWeightDecay()
 
         def forward(*batch):
             parts, logits = task(*batch)
@@ -52,19 +51,20 @@ class TrainStep(nn.Cell):
     def state(self) -> list[Parameter]:
         return [*self.first, *self.second]
 
-    def construct(self, rates, *batch):
+    def construct(self, settings, *batch):
         (_, parts, logits), grads = self.gradients(*batch)
-        rate, decay = rates[0], rates[1]
-        scale = 1.0
         if self.native:
-            grads = self.clip(*grads)
-        elif self.clip_norm:
+            norm = self.adam(settings, self.parameters, self.first, self.second, grads)
+            return ops.depend(parts, norm), logits
+        rate, decay = settings[0], settings[1]
+        scale = 1.0
+        if self.clip_norm:
             total = ops.square(grads[0]).sum()
             for g in grads[1:]:
                 total = total + ops.square(g).sum()
             scale = ops.minimum(self.clip_norm / (ops.sqrt(total) + 1e-6), 1.0)
         for i in range(len(grads)):
-            g = grads[i] if self.native or not self.clip_norm else grads[i] * scale
+            g = grads[i] * scale if self.clip_norm else grads[i]
             weight_decay = decay if self.decays[i] else 0.0
             moments = (self.first[i], self.second[i])
             self.adam(self.parameters[i], *moments, rate, self.beta1, self.beta2, self.eps, weight_decay, g)
@@ -73,8 +73,9 @@ class TrainStep(nn.Cell):
     def run(self, lr: float, step: int, *batch: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         """Train on one batch. `step` counts from 1. Returns the loss parts and the logits [N, C]."""
         correction = np.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)  # of both moments, which start at zero
-        rates = Tensor(np.array([lr * correction, self.weight_decay / correction], np.float32))
-        parts, logits = self(rates, *(Tensor(b) for b in batch))
+        rates = (lr * correction, self.weight_decay / correction)
+        settings = Tensor(np.array([*rates, self.beta1, self.beta2, self.eps, self.clip_norm], np.float32))
+        parts, logits = self(settings, *(Tensor(b) for b in batch))
         return {n: float(v.asnumpy()) for n, v in zip(self.task.part_names, parts, strict=True)}, logits.asnumpy()
 
 

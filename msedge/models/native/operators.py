@@ -6,7 +6,7 @@ All tensors are float32. Gradients of running statistics and of other side resul
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from msedge.models.native.library import library
 ms = load_mindspore()
 
 from mindspore import Tensor, nn, ops  # noqa: E402
+from mindspore.ops.signature import make_sig, sig_rw  # noqa: E402
 
 
 def available() -> bool:
@@ -41,8 +42,8 @@ def _first_of_two(x, y):
     return x
 
 
-def _second(x, y):
-    return y
+def _one(*inputs):
+    return [1]
 
 
 def _like_two(x, y, *rest):
@@ -77,22 +78,25 @@ def _stride2(x, weight):
     return _strided(x, weight, 2)
 
 
-def _tail(limit, *tensors):
-    return tensors
+class AdamW(nn.Cell):
+    """AdamW with clipping by the global norm, on `decays`' many parameters at once and in place.
 
+    `decays`: for each parameter the share of the weight decay that it gets.
+    """
 
-class ClipByNorm(nn.Cell):
-    """Scale a list of `count` tensors so that the norm of all together is at most `limit` (plus 1e-6)."""
-
-    def __init__(self, limit: float, count: int):
+    def __init__(self, decays: Sequence[float]):
         super().__init__()
-        self.limit = Tensor(np.array([limit], np.float32))
-        self.forward = operator("clip_by_norm", _tail if count > 1 else _second, count)
+        self.decays = Tensor(np.array(decays, np.float32))
+        self.forward = ops.Custom(f"{library()}:adamw", out_shape=_one, out_dtype=_first, func_type="aot")
+        self.forward.add_prim_attr("side_effect_mem", True)
+        count = len(decays)
+        kinds = [sig_rw.RW_READ] * 2 + [sig_rw.RW_WRITE] * (3 * count) + [sig_rw.RW_READ] * count
+        self.forward.set_signatures(tuple(make_sig(f"x{i}", kind) for i, kind in enumerate(kinds)))
 
-    def construct(self, *tensors):
-        """Gives a tuple as long as the list."""
-        scaled = self.forward(self.limit, *tensors)
-        return scaled if len(tensors) > 1 else (scaled,)
+    def construct(self, settings, parameters, first, second, gradients):
+        """`settings`: [rate with the moments' correction, decay, beta1, beta2, eps, limit of the norm or 0]. Tuples of
+        parameters, moments and gradients. Gives the norm of the gradients [1]."""
+        return self.forward(settings, self.decays, *parameters, *first, *second, *gradients)
 
 
 class BatchNormAct(nn.Cell):

@@ -11,7 +11,7 @@ from msedge.models.native import operators as native
 
 load_mindspore()
 
-from mindspore import Tensor, nn, ops  # noqa: E402
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C compiler")
 
@@ -161,11 +161,38 @@ def test_running_statistics_are_mindspores(monkeypatch):
     assert abs(ours.running_mean.asnumpy()).max() > 0.1
 
 
-def test_clipping():
-    a, b = tensors((3, 4), (50_000,))
-    norm = np.sqrt((a.asnumpy() ** 2).sum() + (b.asnumpy().astype(np.float64) ** 2).sum())
-    for limit in (0.25 * norm, 2 * norm):
-        for given, clipped in zip((a, b), native.ClipByNorm(limit, 2)(a, b), strict=True):
-            assert clipped.asnumpy() == pytest.approx(given.asnumpy() * min(1, limit / norm), rel=1e-5)
-    (alone,) = native.ClipByNorm(1.0, 1)(a)
-    assert np.linalg.norm(alone.asnumpy()) == pytest.approx(1.0, rel=1e-5)
+class Update(nn.Cell):
+    def __init__(self, parameters, decays):
+        super().__init__()
+        self.parameters = ParameterTuple(parameters)
+        self.first = self.parameters.clone("m", "zeros")
+        self.second = self.parameters.clone("v", "zeros")
+        self.adam = native.AdamW(decays)
+
+    def construct(self, settings, *gradients):
+        before = self.parameters[0].sum()
+        norm = self.adam(settings, self.parameters, self.first, self.second, gradients)
+        return norm, before, self.parameters[0].sum()
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, 1e9])
+def test_adamw_in_place(limit):
+    """Against the formula in float64; what the graph reads before and after the update is in that order."""
+    shapes, decays, (beta1, beta2, eps, decay) = ((3, 4), (50_000,), (7,)), (1.0, 0.0, 0.5), (0.9, 0.99, 1e-8, 0.1)
+    values = tensors(*shapes)
+    expected, m, v = [t.asnumpy().astype(np.float64) for t in values], [0, 0, 0], [0, 0, 0]
+    update = Update([Parameter(t, name=f"p{i}") for i, t in enumerate(values)], decays)
+    for step in range(1, 4):
+        gradients = [t.asnumpy() * step for t in tensors(*shapes)]
+        norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
+        correction, before = np.sqrt(1 - beta2**step) / (1 - beta1**step), expected[0].sum()
+        for i, g in enumerate(gradients):
+            g = g * (min(1, limit / norm) if limit else 1)
+            m[i], v[i] = beta1 * m[i] + (1 - beta1) * g, beta2 * v[i] + (1 - beta2) * g**2
+            change = correction * m[i] / (np.sqrt(v[i]) + eps) + decay * decays[i] * expected[i]
+            expected[i] = expected[i] - 0.01 * change
+        settings = np.array([0.01 * correction, decay / correction, beta1, beta2, eps, limit], np.float32)
+        read = [float(t.asnumpy().reshape(-1)[0]) for t in update(Tensor(settings), *(Tensor(g) for g in gradients))]
+        assert read == pytest.approx([norm, before, expected[0].sum()], rel=1e-5)
+    for parameter, value in zip(update.parameters, expected, strict=True):
+        assert parameter.asnumpy() == pytest.approx(value, abs=1e-5)
