@@ -17,6 +17,7 @@ from msedge.exporter import passes  # noqa: E402
 from msedge.models.attention import Attention, from_windows, to_map, to_tokens, to_windows  # noqa: E402
 from msedge.models.mobilevit import fold, unfold  # noqa: E402
 from msedge.models.swin import PatchMerging, SwinBlock  # noqa: E402
+from msedge.models.vit import Block  # noqa: E402
 
 _MOVES = ("Transpose", "Split", "Concat", "Slice", "Gather", "Mul")
 
@@ -155,6 +156,35 @@ def test_the_scale_of_the_query_goes_into_its_projection(without):
     assert without(Heads, ROWS)["Mul"] == 0
     assert without(lambda: ReadTwice(False), ROWS)["Mul"] == 0
     assert without(lambda: ReadTwice(True), ROWS)["Mul"] == 1
+
+
+class ClassToken(nn.Cell):
+    """A block over images of 12 tokens each, of which only the first is classified; `mean` also reads all."""
+
+    def __init__(self, mean: bool):
+        super().__init__()
+        self.block = Block(32, 2, 16, 48, 0.0)
+        self.head = nn.Dense(32, 5)
+        self.mean = mean
+
+    def construct(self, x):
+        y, _ = self.block(x, 12, 2)
+        first = self.head(ops.narrow(y.reshape(2, -1), 1, 0, 32))
+        return first + y.mean() if self.mean else first
+
+
+def rows_of(model, op: str) -> list[int]:
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in (*model.graph.value_info, *model.graph.output)}
+    return [shapes[n.output[0]][0].dim_value for n in model.graph.node if n.op_type == op]
+
+
+def test_only_the_class_token_goes_through_the_end_of_the_last_block(roundtrip, monkeypatch):
+    early = roundtrip(ClassToken(False), ROWS)
+    assert rows_of(early, "Gemm") == [24, 2, 2, 2, 2]  # qkv; proj, fc1, fc2, head
+    assert set(rows_of(early, "Erf")) == {2}
+    assert rows_of(roundtrip(ClassToken(True), ROWS), "Gemm") == [24, 24, 24, 24, 2]
+    monkeypatch.setattr(passes, "PASSES", tuple(p for p in passes.PASSES if p.__name__ != "take_rows_early"))
+    assert rows_of(roundtrip(ClassToken(False), ROWS), "Gemm") == [24, 24, 24, 24, 2]
 
 
 def test_tables_of_equal_blocks_are_shortened(roundtrip, monkeypatch):

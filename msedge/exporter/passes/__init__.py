@@ -26,6 +26,7 @@ from msedge.exporter.passes.share_nodes import share_nodes
 from msedge.exporter.passes.shorten_tables import shorten_tables
 from msedge.exporter.passes.split_slices import split_slices
 from msedge.exporter.passes.swap_gather_gemm import swap_gather_gemm
+from msedge.exporter.passes.take_rows_early import take_rows_early
 
 PASSES: tuple[Callable[[Graph], bool], ...] = (
     share_constants,
@@ -43,6 +44,7 @@ PASSES: tuple[Callable[[Graph], bool], ...] = (
     lift_gemm,
     merge_reshapes,
     merge_transposes,
+    take_rows_early,
     gather_rows,
     swap_gather_gemm,
     drop_dead,
