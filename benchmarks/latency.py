@@ -5,7 +5,8 @@
 Seeded random weights, 1000 classes, batch 1. Of each model all runtimes are loaded at once, each in a process of its own,
 and run in turns of ten. A runtime's time counts where its logits on the golden inputs are the cell's. `own-export` is the
 `.ms` from MindSpore's own ONNX export of the same cell, `mindcv-export` that of MindCV's model of the same architecture;
-`-repaired` where LayerNorm was first brought into the form that Lite reads rightly. Runtimes that are not installed
+`-repaired` where LayerNorm was first brought into the form that Lite reads rightly. `lite-tanh` is the `.ms` with GELU in its
+tanh form (`msedge convert --gelu tanh`), another function, which the peers do not get. Runtimes that are not installed
 are left out, and said so. Models stay in --work; --reuse takes them from there. Writes latency.json and latency.md into --out.
 """
 
@@ -50,7 +51,8 @@ MODELS = {
     "deit_tiny": 224,
 }
 BASES = ("lite", "own-export", "mindcv-export")
-RUNTIMES = (*BASES, "onnxruntime", "openvino", *peers.PEERS)
+TANH = "lite-tanh"
+RUNTIMES = ("lite", TANH, *BASES[1:], "onnxruntime", "openvino", *peers.PEERS)
 WARMUP = 10
 WRONG = 0.01  # of the largest logit
 
@@ -78,6 +80,9 @@ def entries(folder: Path, runtimes: list[str], toolchain) -> list[Entry]:
     for runtime in runtimes:
         if runtime == "lite":
             found.append(_converted(runtime, onnx.parent, folder / "lite", golden, toolchain))
+        elif runtime == TANH:
+            if tanh := _converted(runtime, onnx.parent, folder / TANH, golden, toolchain, gelu="tanh"):
+                found.append(tanh)
         elif runtime in BASES:
             found += _own_exports(runtime, folder, toolchain)
         elif runtime in peers.PEERS:
@@ -90,13 +95,14 @@ def entries(folder: Path, runtimes: list[str], toolchain) -> list[Entry]:
     return found
 
 
-def _converted(runtime: str, source: Path, out: Path, golden: Path, toolchain) -> Entry:
+def _converted(runtime: str, source: Path, out: Path, golden: Path, toolchain, gelu: str = "exact") -> Entry | None:
+    """None where the tanh form is asked for and there is no GELU."""
     try:
-        report = convert(source, out, lite=toolchain)
+        report = convert(source, out, lite=toolchain, gelu=gelu)
     except MsedgeError as e:
         kind = "does not load" if "cannot load" in e.message else "does not convert"
         return Entry(runtime, None, golden, f"{kind}: {e.message}")
-    return Entry(runtime, report.out / "model.ms", golden)
+    return None if gelu == "tanh" and not report.tanh_gelus else Entry(runtime, report.out / "model.ms", golden)
 
 
 def _own_exports(runtime: str, folder: Path, toolchain) -> list[Entry]:

@@ -8,8 +8,13 @@ PEERS = ("onnxruntime", "openvino", "mnn", "ncnn")
 def markdown(result: dict) -> str:
     """Conditions, one line per model and thread count, and why what is missing is missing."""
     lines = [_conditions(result), ""]
-    columns = ["lite", *(p for p in PEERS if _any(result, p)), *sorted(r for r in _runtimes(result) if "export" in r)]
-    head = ["model, px", "threads", *columns, "Lite / best peer", "own export / Lite", "nodes in .ms"]
+    columns = [
+        "lite",
+        *(["lite-tanh"] if _any(result, "lite-tanh") else []),
+        *(p for p in PEERS if _any(result, p)),
+        *sorted(r for r in _runtimes(result) if "export" in r),
+    ]
+    head = ["model, px", "threads", *columns, "Lite / best peer", "tanh / best peer", "own export / Lite", "nodes in .ms"]
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     notes = []
     for name, model in result["models"].items():
@@ -49,7 +54,9 @@ def _line(name: str, threads: int, rows: dict[str, dict], columns: list[str]) ->
     own = min((ms for runtime, ms in times.items() if "export" in runtime), default=None)
     size = next(iter(rows.values()))["image_size"]
     cells = [f"{name} {size}", str(threads), *(_cell(rows.get(c)) for c in columns)]
-    cells += [f"{lite / best:.2f}" if lite and best else "", f"{own / lite:.2f}" if lite and own else ""]
+    tanh = times.get("lite-tanh")
+    pairs = ((lite, best), (tanh, best), (own, lite))
+    cells += [f"{a / b:.2f}" if a and b else "" for a, b in pairs]
     cells.append(str(rows["lite"]["nodes"] or "") if "lite" in rows else "")
     return "| " + " | ".join(cells) + " |"
 
