@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from families import images, small, taps
+from gradient_cells import Reference, tensors
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.cpu_gradients import RowNorm, RowSoftmax, SameDepthwise
 
 load_mindspore()
 
-from mindspore import Tensor, nn, ops  # noqa: E402
-
-
-class Reference(nn.Cell):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def construct(self, *inputs):
-        return self.function(*inputs)
+from mindspore import nn, ops  # noqa: E402
 
 
 class Gradients(nn.Cell):
@@ -31,11 +22,6 @@ class Gradients(nn.Cell):
 
     def construct(self, *inputs):
         return self.by_all(self.cell)(*inputs)
-
-
-def tensors(*shapes) -> list:
-    rng = np.random.default_rng(0)
-    return [Tensor((1 + rng.standard_normal(s)).astype(np.float32)) for s in shapes]
 
 
 def norm(x, weight, bias):

@@ -5,40 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from families import FAMILIES, images, small
+from gradient_cells import ParameterGradients, TapsLoss
 
 from msedge.mindspore_setup import load_mindspore
 
 load_mindspore()
 
-from mindspore import Tensor, nn, ops  # noqa: E402
+from mindspore import Tensor  # noqa: E402
 
 from msedge.models import drop_path_sites  # noqa: E402
-
-
-class Loss(nn.Cell):
-    """Smooth in everything that `taps` gives."""
-
-    def __init__(self, model: nn.Cell):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, x, weights):
-        logits, features, attention = self.model.taps(x)
-        loss = (ops.tanh(logits) * weights).sum()
-        for f in features:
-            loss = loss + ops.square(f).mean()
-        for a in attention:
-            loss = loss + ops.square(a).sum()
-        return loss
-
-
-class Gradients(nn.Cell):
-    def __init__(self, loss: Loss):
-        super().__init__(auto_prefix=False)
-        self.run = ops.value_and_grad(loss, None, loss.trainable_params())
-
-    def construct(self, x, weights):
-        return self.run(x, weights)
 
 
 @FAMILIES
@@ -48,7 +23,7 @@ def test_gradients_are_those_of_the_loss(name):
         site.refresh(np.random.default_rng(i), 4)
     rng = np.random.default_rng(0)
     batch = (Tensor(images(model, 4)), Tensor(rng.standard_normal((4, 3)).astype(np.float32)))
-    run = Gradients(Loss(model)).set_train(True)
+    run = ParameterGradients(TapsLoss(model)).set_train(True)
     parameters = model.trainable_params()
     _, gradients = run(*batch)
     gradients = [g.asnumpy() for g in gradients]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gradient_cells import Reference, tensors
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.attention import to_map, to_tokens
@@ -15,15 +16,6 @@ load_mindspore()
 from mindspore import Tensor, nn, ops  # noqa: E402
 
 X = (3, 4, 5, 5)
-
-
-class Reference(nn.Cell):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def construct(self, *inputs):
-        return self.function(*inputs)
 
 
 class Gradients(nn.Cell):
@@ -44,11 +36,6 @@ class Gradients(nn.Cell):
 
     def construct(self, *inputs):
         return self.by_all(self.loss)(*inputs)
-
-
-def tensors(*shapes) -> list:
-    rng = np.random.default_rng(0)
-    return [Tensor((1 + rng.standard_normal(s)).astype(np.float32)) for s in shapes]
 
 
 def spread(x):

@@ -5,39 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from families import FAMILIES, images, small
+from gradient_cells import ParameterGradients, TapsLoss
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.native import operators as native
 
 load_mindspore()
 
-from mindspore import Tensor, nn, ops  # noqa: E402
+from mindspore import Tensor  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C compiler")
-
-
-class Loss(nn.Cell):
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self, x, weights):
-        logits, features, attention = self.model.taps(x)
-        loss = (ops.tanh(logits) * weights).sum()
-        for f in features:
-            loss = loss + ops.square(f).mean()
-        for a in attention:
-            loss = loss + ops.square(a).sum()
-        return loss
-
-
-class Gradients(nn.Cell):
-    def __init__(self, loss):
-        super().__init__(auto_prefix=False)
-        self.run = ops.value_and_grad(loss, None, loss.trainable_params())
-
-    def construct(self, x, weights):
-        return self.run(x, weights)
 
 
 @FAMILIES
@@ -51,7 +28,7 @@ def test_gradients_are_those_of_the_plain_cells(name, monkeypatch):
                 monkeypatch.setattr(f"msedge.models.{module}.on_cpu", lambda: False)
         model = small(name)
         x, weights = Tensor(images(model, 4)), Tensor(np.ones((4, 3), np.float32))
-        loss, gradients = Gradients(Loss(model)).set_train()(x, weights)
+        loss, gradients = ParameterGradients(TapsLoss(model)).set_train()(x, weights)
         statistics = [p.asnumpy() for n, p in model.parameters_dict().items() if "running" in n]
         results.append((loss.asnumpy(), [g.asnumpy() for g in gradients], statistics))
     (loss, gradients, statistics), (plain_loss, plain_gradients, plain_statistics) = results
