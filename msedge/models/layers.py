@@ -122,24 +122,25 @@ class Linear(nn.Cell):
         self.bias = Parameter(_zeros(outputs), name="bias") if bias else None
         self.has_bias = bias
         self.matmul = ops.MatMul(transpose_b=True)
-        self.native = bias and native.available()
+        self.native = native.available()
         self.add_bias = ops.BiasAdd()
-        self.learn_bias = native.Bias() if self.native else None
+        self.learning = native.Linear() if self.native else None
+        self.learning_bias = native.LinearBias() if self.native and bias else None
 
     def reset(self, rng: np.random.Generator) -> None:
         self.weight.set_data(Tensor(truncated_normal(rng, self.weight.shape, self.std)))
 
     def construct(self, x):
+        if self.training and self.native and self.has_bias:
+            return self.learning_bias(x, self.weight, self.bias)
         x = self.product(x)
-        if self.training and self.native:
-            x = self.learn_bias(x, self.bias)
-        elif self.has_bias:
+        if self.has_bias:
             x = self.add_bias(x, self.bias)
         return x
 
     def product(self, x):
         """Without the bias."""
-        return self.matmul(x, self.weight)
+        return self.learning(x, self.weight) if self.training and self.native else self.matmul(x, self.weight)
 
 
 class LayerNorm(nn.Cell):

@@ -19,6 +19,14 @@ typedef void (*piece_function)(void *arguments, int64_t piece);
 /* Call function(arguments, piece) for all pieces, each once, in any order, on all threads; returns when all are done. */
 void run_pieces(piece_function function, void *arguments, int64_t pieces);
 
+/* Memory for `floats` numbers that stays this thread's until it asks for the same use again; 64-byte aligned, not cleared.
+ * Fresh memory for each call would cost more in page faults than many operators take. Never returns 0: it aborts. */
+enum use { PACKED, PLANES, PARTS, LINES, SUMS, USES };
+float *scratch(enum use use, int64_t floats);
+
+/* The sum over the rows of x [rows, columns]. */
+void sum_rows(const float *x, float *sums, int64_t rows, int64_t columns);
+
 static inline int64_t elements(const int64_t *shape, int rank) {
     int64_t n = 1;
     for (int i = 0; i < rank; i++) n *= shape[i];

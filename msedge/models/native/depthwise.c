@@ -3,7 +3,6 @@
  * A padded image is split into stride * stride phases (every stride-th row and column); in a phase the inputs of
  * neighbouring outputs are neighbours, so that all loops run over whole planes with step 1. Rows of a phase are a little
  * longer than rows of the output: what is computed in between is left behind when rows are copied out. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "common.h"
@@ -102,11 +101,15 @@ static void correlate(double *sums, const float *restrict d, const float *const 
     }
 }
 
+static float *zeros(int64_t floats) {
+    return memset(scratch(PLANES, floats), 0, (size_t)floats * sizeof(float));
+}
+
 static void forward_piece(void *arguments, int64_t piece) {
     struct depthwise *a = arguments;
     struct plane p = geometry(a);
     int taps = a->kernel * a->kernel, count = a->stride * a->stride;
-    float *phase = calloc((size_t)((count + 1) * p.size), sizeof(float)), *flat = phase + count * p.size;
+    float *phase = zeros((count + 1) * p.size), *flat = phase + count * p.size;
     const float *from[64];
     for (int k = 0; k < taps; k++) from[k] = phase + offset(a, p, k / a->kernel, k % a->kernel);
     for (int64_t n = 0; n < a->batch; n++) {
@@ -117,7 +120,6 @@ static void forward_piece(void *arguments, int64_t piece) {
         for (int64_t h = 0; h < a->out_height; h++)
             memcpy(y + h * a->out_width, flat + h * p.row, (size_t)a->out_width * sizeof(float));
     }
-    free(phase);
 }
 
 static void backward_piece(void *arguments, int64_t piece) {
@@ -126,7 +128,7 @@ static void backward_piece(void *arguments, int64_t piece) {
     int taps = a->kernel * a->kernel, count = a->stride * a->stride;
     /* phases of x, phases of dx, dy with rows as long as a phase's and as many zeros before it as taps reach back */
     int64_t before = offset(a, p, a->kernel - 1, a->kernel - 1) % p.size;
-    float *phase = calloc((size_t)(2 * count * p.size + p.size + 2 * before), sizeof(float));
+    float *phase = zeros(2 * count * p.size + p.size + 2 * before);
     float *slope = phase + count * p.size, *d = slope + count * p.size + before;
     const float *from[64], *at_tap[64];
     float turned[64];
@@ -153,7 +155,6 @@ static void backward_piece(void *arguments, int64_t piece) {
         phases(a, p, a->dx + at * a->height * a->width, slope, 0);
     }
     for (int k = 0; k < taps; k++) a->dweight[piece * taps + k] = (float)sums[k];
-    free(phase);
 }
 
 static struct depthwise describe(const int64_t *x, const int64_t *weight, int stride) {

@@ -62,8 +62,12 @@ def _row_norm(x, weight, *rest):
     return x, [x[0]], [x[0]]
 
 
-def _columns(x):
-    return [x[1]]
+def _product(x, weight, *rest):
+    return [x[0], weight[0]]
+
+
+def _linear_gradients(x, weight, dy, bias):
+    return x, weight, bias
 
 
 def _strided(x, weight, stride: int):
@@ -165,19 +169,32 @@ class BiasAct(nn.Cell):
         return self.gradient(x, bias, dout)
 
 
-class Bias(nn.Cell):
-    """x + bias of [rows, channels]; the operator is MindSpore's, the sum over the rows in its gradient is not."""
+class Linear(nn.Cell):
+    """x weight^T of [rows, in] and [out, in]; `LinearBias` adds a bias [out]."""
 
     def __init__(self):
         super().__init__()
-        self.forward = ops.BiasAdd()
-        self.sum = operator("column_sum", _columns, 1)
+        self.forward = operator("linear", _product, 1)
+        self.gradient = operator("linear_gradient", _like_two, 2)
 
-    def construct(self, x, bias):
-        return self.forward(x, bias)
+    def construct(self, x, weight):
+        return self.forward(x, weight)
 
-    def bprop(self, x, bias, out, dout):
-        return dout, self.sum(dout)
+    def bprop(self, x, weight, out, dout):
+        return self.gradient(x, weight, dout)
+
+
+class LinearBias(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.forward = operator("linear_bias", _product, 1)
+        self.gradient = operator("linear_bias_gradient", _linear_gradients, 3)
+
+    def construct(self, x, weight, bias):
+        return self.forward(x, weight, bias)
+
+    def bprop(self, x, weight, bias, out, dout):
+        return self.gradient(x, weight, dout, bias)
 
 
 class Act(nn.Cell):

@@ -1,7 +1,6 @@
 /* Operators on [rows, columns]: LayerNorm, bias with activation, softmax, and their gradients.
  *
  * Rows are cut into PIECES pieces. Sums over all rows are made piece by piece and then added in the order of the pieces. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "common.h"
@@ -18,7 +17,7 @@ struct rows {
 static int64_t border(const struct rows *a, int64_t piece) { return a->rows * piece / PIECES; }
 
 static void run_rows(piece_function function, struct rows *a, float *first, float *second) {
-    a->sums = first ? calloc((size_t)(PIECES * 2 * a->columns), sizeof(float)) : 0;
+    if (first) a->sums = memset(scratch(SUMS, PIECES * 2 * a->columns), 0, (size_t)(PIECES * 2 * a->columns) * sizeof(float));
     run_pieces(function, a, PIECES);
     if (!first) return;
     for (int64_t i = 0; i < a->columns; i++) {
@@ -30,7 +29,6 @@ static void run_rows(piece_function function, struct rows *a, float *first, floa
         first[i] = (float)one;
         if (second) second[i] = (float)two;
     }
-    free(a->sums);
 }
 
 static void norm_piece(void *arguments, int64_t piece) {
@@ -145,11 +143,9 @@ static void column_sum_piece(void *arguments, int64_t piece) {
 BIAS(silu, ACT_SILU)
 BIAS(gelu, ACT_GELU)
 
-/* dy [rows, columns] to its sum over the rows [columns]. */
-KERNEL(column_sum) {
-    struct rows a = {.dy = data[0], .rows = shapes[0][0], .columns = shapes[0][1]};
-    run_rows(column_sum_piece, &a, data[1], 0);
-    DONE;
+void sum_rows(const float *x, float *sums, int64_t rows, int64_t columns) {
+    struct rows a = {.dy = x, .rows = rows, .columns = columns};
+    run_rows(column_sum_piece, &a, sums, 0);
 }
 
 /* Softmax over the last axis. */

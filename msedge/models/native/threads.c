@@ -1,17 +1,23 @@
 /* A few threads that share pieces of work. They look for work for some microseconds and then sleep: MindSpore's own
- * threads want the processors as well. */
+ * threads want the processors as well. They keep off the processor of their caller: it wakes them, and where all processors
+ * look busy Linux would run them there, behind the caller instead of beside it. */
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "common.h"
 
-enum { MOST_THREADS = 64, LOOKS = 2000 };
+enum { MOST_THREADS = 64, LOOKS = 1000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* guards the fields of `work` while it changes */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;  /* one caller at a time */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static atomic_int threads, generation, busy;
+static pthread_t helpers[MOST_THREADS];
 static pid_t owner;
 static struct {
     piece_function function;
@@ -47,6 +53,28 @@ static void *worker(void *first) {
     return 0;
 }
 
+#if defined(__linux__)
+static cpu_set_t allowed;
+static int avoided = -1; /* the processor that the helpers keep off */
+
+static void keep_off(int processor, int count) {
+    cpu_set_t others = allowed;
+    if (processor < 0 || processor == avoided || !CPU_ISSET(processor, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    CPU_CLR(processor, &others);
+    for (int i = 0; i < count; i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+    avoided = processor;
+}
+
+static void learn_processors(void) {
+    avoided = -1;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
+}
+#else
+static int sched_getcpu(void) { return -1; }
+static void keep_off(int processor, int count) { (void)processor, (void)count; }
+static void learn_processors(void) {}
+#endif
+
 /* How many threads the next calls use, the caller's own among them. Threads once started stay. */
 void set_threads(int wanted) {
     pthread_mutex_lock(&turn);
@@ -54,11 +82,12 @@ void set_threads(int wanted) {
         owner = getpid();
         atomic_store(&threads, 1);
     }
+    learn_processors();
     wanted = wanted > MOST_THREADS ? MOST_THREADS : wanted;
     while (atomic_load(&threads) < wanted) {
-        pthread_t thread;
-        if (pthread_create(&thread, 0, worker, (void *)(intptr_t)atomic_load(&generation))) break;
-        pthread_detach(thread);
+        pthread_t *thread = &helpers[atomic_load(&threads) - 1];
+        if (pthread_create(thread, 0, worker, (void *)(intptr_t)atomic_load(&generation))) break;
+        pthread_detach(*thread);
         atomic_fetch_add(&threads, 1);
     }
     pthread_mutex_unlock(&turn);
@@ -66,13 +95,14 @@ void set_threads(int wanted) {
 
 void run_pieces(piece_function function, void *arguments, int64_t pieces) {
     pthread_mutex_lock(&turn);
-    int helpers = owner == getpid() ? atomic_load(&threads) - 1 : 0;
+    int count = owner == getpid() ? atomic_load(&threads) - 1 : 0;
     work.function = function;
     work.arguments = arguments;
     work.pieces = pieces;
     atomic_store(&work.next, 0);
-    if (helpers > 0 && pieces > 1) {
-        atomic_store(&busy, helpers);
+    if (count > 0 && pieces > 1) {
+        keep_off(sched_getcpu(), count);
+        atomic_store(&busy, count);
         pthread_mutex_lock(&lock);
         atomic_fetch_add(&generation, 1);
         pthread_cond_broadcast(&wake);
@@ -83,4 +113,20 @@ void run_pieces(piece_function function, void *arguments, int64_t pieces) {
         take_pieces();
     }
     pthread_mutex_unlock(&turn);
+}
+
+float *scratch(enum use use, int64_t floats) {
+    static _Thread_local float *kept[USES];
+    static _Thread_local int64_t sizes[USES];
+    if (floats > sizes[use]) {
+        free(kept[use]);
+        int64_t size = (floats + floats / 4 + 15) / 16 * 16;
+        kept[use] = aligned_alloc(64, (size_t)size * sizeof(float));
+        if (!kept[use]) {
+            fprintf(stderr, "msedge: no memory for %lld numbers\n", (long long)size);
+            abort();
+        }
+        sizes[use] = size;
+    }
+    return kept[use];
 }

@@ -57,6 +57,10 @@ def gelu(x):
     return x * (ops.erf(x * 0.7071067811865476) + 1.0) * 0.5
 
 
+def product(x, weight):
+    return ops.MatMul(transpose_b=True)(x, weight)
+
+
 def norm(x, weight, bias):
     return ops.LayerNorm(-1, -1, 1e-5)(x, weight, bias)[0]
 
@@ -90,7 +94,10 @@ MAP, C = (3, 5, 6, 9), (5,)
 CASES = {
     "layer norm": (First(native.LayerNorm(1e-5)), norm, [(50, 13), (13,), (13,), (50, 13)]),
     "layer norm of few rows": (First(native.LayerNorm(1e-5)), norm, [(3, 130), (130,), (130,), (3, 130)]),
-    "bias": (native.Bias(), lambda x, b: x + b, [(50, 13), (13,), (50, 13)]),
+    "linear": (native.Linear(), product, [(50, 13), (17, 13), (50, 17)]),
+    "linear of many rows": (native.Linear(), product, [(600, 70), (33, 70), (600, 33)]),
+    "linear of one row": (native.Linear(), product, [(1, 300), (64, 300), (1, 64)]),
+    "linear with bias": (native.LinearBias(), lambda x, w, b: product(x, w) + b, [(50, 13), (96, 13), (96,), (50, 96)]),
     "bias silu": (native.BiasAct("silu"), lambda x, b: ops.silu(x + b), [(50, 13), (13,), (50, 13)]),
     "bias gelu": (native.BiasAct("gelu"), lambda x, b: gelu(x + b), [(50, 13), (13,), (50, 13)]),
     "silu": (native.Act("silu"), ops.silu, [MAP, MAP]),
