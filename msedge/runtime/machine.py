@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from msedge.artifact import cache_dir
+from msedge.models.native.library import compiler
 from msedge.runtime.toolchains import all_toolchains
 
 OK, MISSING, BROKEN = "ok", "absent", "broken"
@@ -47,6 +48,7 @@ def check_machine() -> Iterator[Check]:
     yield from _packages()
     yield from _optional_packages()
     yield from _processor()
+    yield _compiler()
     yield _memory()
     yield _disk()
     yield from _lite()
@@ -134,6 +136,12 @@ def _processor() -> Iterator[Check]:
             yield Check("oneDNN", MISSING, detail, "unset ONEDNN_MAX_CPU_ISA")
         else:
             yield Check("oneDNN", OK, "capped at AVX2 for MindSpore, whose AVX-512 convolutions are slow")
+
+
+def _compiler() -> Check:
+    if found := compiler():
+        return Check("C compiler", OK, f"{found}, for training's own operators")
+    return Check("C compiler", MISSING, "not found; training on a CPU is less than half as fast without", "apt install gcc")
 
 
 def _memory() -> Check:

@@ -83,14 +83,16 @@ def test_distill_maps_adds_its_parts(images):
     targets = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]]
     task = distillation(Taps(6, 4, 0), Taps(8, 8, 1), images, feature=0.3, attention=0.7, kl=2.0, alpha=0.5)
 
-    def values(*batch):  # a graph gives tuples for dicts once the process has exported a MindIR
+    names = task.part_names
+
+    def values(*batch):  # outside of a graph, dicts come as tuples once the process has exported a MindIR
         parts, logits = task(*batch)
-        return tuple(parts.values()), logits
+        return tuple([parts[name] for name in names]), len(parts), logits
 
     with graph_mode():
-        parts, logits = ms.jit(values)(Tensor(images), Tensor(targets), Tensor(images))
-    v = {k: float(x) for k, x in zip(task.part_names, parts, strict=True)}
-    assert tuple(task(Tensor(images), Tensor(targets), Tensor(images))[0]) == task.part_names
+        parts, count, logits = ms.jit(values)(Tensor(images), Tensor(targets), Tensor(images))
+    v = {k: float(x) for k, x in zip(names, parts, strict=True)}
+    assert count == len(names)
     assert v["loss"] == pytest.approx(2 * v["kl"] + 0.5 * v["ce"] + 0.3 * v["feature"] + 0.7 * v["attention"], rel=1e-5)
     assert min(v.values()) > 0
     assert logits.shape == (5, 4)
