@@ -45,13 +45,13 @@ def test_the_table_takes_the_best_peer_that_is_right_and_says_what_is_not():
     location.loader.exec_module(table)
     base = {"model": "m", "image_size": 32, "threads": 1, "nodes": None, "status": "ok", "waiting_cpu": 0.0}
     rows = [
-        base | {"runtime": "lite", "p50_ms": 4.0, "nodes": 7},
-        base | {"runtime": "lite-tanh", "p50_ms": 3.0},
-        base | {"runtime": "onnxruntime", "p50_ms": 5.0},
-        base | {"runtime": "openvino", "p50_ms": 8.0, "waiting_cpu": 0.5},
+        base | {"runtime": "lite", "p50_ms": 4.0, "p10_ms": 3.0, "nodes": 7},
+        base | {"runtime": "lite-tanh", "p50_ms": 3.0, "p10_ms": 3.0},
+        base | {"runtime": "onnxruntime", "p50_ms": 5.0, "p10_ms": 4.0},
+        base | {"runtime": "openvino", "p50_ms": 8.0, "p10_ms": 8.0, "waiting_cpu": 0.5},
         base | {"runtime": "mnn", "status": "wrong numbers"},
         base | {"runtime": "ncnn", "status": "does not load: no Gather"},
-        base | {"runtime": "own-export-repaired", "p50_ms": 6.0},
+        base | {"runtime": "own-export-repaired", "p50_ms": 6.0, "p10_ms": 6.0},
     ]
     conditions = {
         "date": "d",
@@ -64,7 +64,9 @@ def test_the_table_takes_the_best_peer_that_is_right_and_says_what_is_not():
         "versions": {},
     }
     text = table.markdown({"conditions": conditions, "models": {"m": {"rows": rows, "other_load": 0.7}}})
-    line = "| m 32 | 1 | 4.00 | 3.00 | 5.00 | 8.00 | wrong numbers | does not load | 6.00 | 0.80 | 0.60 | 1.50 | 7 |"
+    line = (
+        "| m 32 | 1 | 4.00 | 3.00 | 5.00 | 8.00 | wrong numbers | does not load | 6.00 | 0.80 | 0.75 | 0.60 | 0.75 | 1.50 | 7 |"
+    )
     assert line in text.splitlines()
     assert "- m, ncnn: does not load: no Gather" in text
     assert "- m, openvino, 1 threads: burns 0.50 cores waiting" in text
