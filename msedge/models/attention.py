@@ -9,7 +9,7 @@ load_mindspore()
 from mindspore import nn, ops  # noqa: E402
 
 from msedge.models.cpu_gradients import RowSoftmax, on_cpu  # noqa: E402
-from msedge.models.layers import Linear  # noqa: E402
+from msedge.models.layers import DropPath, LayerNorm, Linear, Mlp  # noqa: E402
 
 
 class Attention(nn.Cell):
@@ -48,6 +48,25 @@ class Attention(nn.Cell):
         attention = self.softmax(scores)
         x = self.matmul(attention, v).transpose(0, 2, 1, 3).reshape(-1, self.width)
         return self.proj(x), attention
+
+
+class TransformerBlock(nn.Cell):
+    """Pre-norm: x + attention(norm1(x)), then x + mlp(norm2(x)), each branch with stochastic depth (ViT, MobileViT)."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, hidden: int, drop: float, act: str, eps: float = 1e-5):
+        super().__init__()
+        self.norm1 = LayerNorm(dim, eps)
+        self.attn = Attention(dim, heads, head_dim)
+        self.norm2 = LayerNorm(dim, eps)
+        self.mlp = Mlp(dim, hidden, act)
+        self.drop_path1 = DropPath(drop)
+        self.drop_path2 = DropPath(drop)
+
+    def construct(self, x, tokens: int, batch: int):
+        """[sequences * tokens, C] to the same, and the attention [sequences, heads, tokens, tokens]."""
+        y, attention = self.attn(self.norm1(x), tokens)
+        x = x + self.drop_path1(y, batch)
+        return x + self.drop_path2(self.mlp(self.norm2(x)), batch), attention
 
 
 def to_windows(x, side: int, window: int):

@@ -13,8 +13,8 @@ load_mindspore()
 from mindspore import nn, ops  # noqa: E402
 
 from msedge.errors import ModelError  # noqa: E402
-from msedge.models.attention import Attention  # noqa: E402
-from msedge.models.layers import Conv2d, ConvNormAct, DropPath, LayerNorm, Linear, Mlp, drop_rates  # noqa: E402
+from msedge.models.attention import TransformerBlock  # noqa: E402
+from msedge.models.layers import Conv2d, ConvNormAct, LayerNorm, Linear, drop_rates  # noqa: E402
 from msedge.models.registry import register  # noqa: E402
 
 PATCH = 2  # pixels, height and width of the patches that attention sees
@@ -69,22 +69,6 @@ class InvertedResidual(nn.Cell):
         return y + x if self.shortcut else y
 
 
-class TransformerLayer(nn.Cell):
-    def __init__(self, dim: int, heads: int, head_dim: int, hidden: int, drop: float):
-        super().__init__()
-        self.norm1 = LayerNorm(dim)
-        self.attn = Attention(dim, heads, head_dim)
-        self.norm2 = LayerNorm(dim)
-        self.mlp = Mlp(dim, hidden, "silu")
-        self.drop_path1 = DropPath(drop)
-        self.drop_path2 = DropPath(drop)
-
-    def construct(self, x, tokens: int, batch: int):
-        y, attention = self.attn(self.norm1(x), tokens)
-        x = x + self.drop_path1(y, batch)
-        return x + self.drop_path2(self.mlp(self.norm2(x)), batch), attention
-
-
 def unfold(x):
     """[N, C, H, W] to rows [N * 4 * tokens, C]: for each place in a 2 x 2 patch the sequence of its pixels."""
     batch, channels, height, width = x.shape
@@ -109,7 +93,7 @@ class MobileViTBlock(nn.Cell):
         self.conv_kxk = ConvNormAct(channels, local, 3)
         self.conv_1x1 = Conv2d(local, dim)
         self.transformer = nn.CellList(
-            [TransformerLayer(dim, *widths) for widths in zip(heads, head_dim, mlp, drops, strict=True)]
+            [TransformerBlock(dim, *widths, "silu") for widths in zip(heads, head_dim, mlp, drops, strict=True)]
         )
         self.norm = LayerNorm(dim)
         self.conv_proj = ConvNormAct(dim, proj)

@@ -15,8 +15,8 @@ load_mindspore()
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
 from msedge.errors import ModelError  # noqa: E402
-from msedge.models.attention import Attention, to_map, to_tokens  # noqa: E402
-from msedge.models.layers import Conv2d, DropPath, LayerNorm, Linear, Mlp, drop_rates, truncated_normal  # noqa: E402
+from msedge.models.attention import TransformerBlock, to_map, to_tokens  # noqa: E402
+from msedge.models.layers import Conv2d, LayerNorm, Linear, drop_rates, truncated_normal  # noqa: E402
 from msedge.models.registry import register  # noqa: E402
 
 _EPS = 1e-6  # of all norms
@@ -44,23 +44,6 @@ class ViTConfig:
         for name in ("head_dim", "mlp"):
             if len(getattr(self, name)) != len(self.heads):
                 raise ModelError(f"ViT: heads and {name} differ in their numbers of blocks")
-
-
-class Block(nn.Cell):
-    def __init__(self, dim: int, heads: int, head_dim: int, hidden: int, drop: float):
-        super().__init__()
-        self.norm1 = LayerNorm(dim, _EPS)
-        self.attn = Attention(dim, heads, head_dim)
-        self.norm2 = LayerNorm(dim, _EPS)
-        self.mlp = Mlp(dim, hidden, "gelu")
-        self.drop_path1 = DropPath(drop)
-        self.drop_path2 = DropPath(drop)
-
-    def construct(self, x, tokens: int, batch: int):
-        """[N * tokens, C] to the same, and the attention [N, heads, tokens, tokens]."""
-        y, attention = self.attn(self.norm1(x), tokens)
-        x = x + self.drop_path1(y, batch)
-        return x + self.drop_path2(self.mlp(self.norm2(x)), batch), attention
 
 
 class PatchEmbed(nn.Cell):
@@ -100,7 +83,7 @@ class ViT(nn.Cell):
         self.patch_embed = PatchEmbed(c.dim, c.patch)
         rates = drop_rates(c.drop_path, (c.heads,))
         widths = zip(c.heads, c.head_dim, c.mlp, rates, strict=True)
-        self.blocks = nn.CellList([Block(c.dim, *w) for w in widths])
+        self.blocks = nn.CellList([TransformerBlock(c.dim, *w, "gelu", _EPS) for w in widths])
         self.norm = LayerNorm(c.dim, _EPS)
         self.head = Linear(c.dim, num_classes)
 

@@ -14,10 +14,9 @@ ms = load_mindspore()
 from mindspore import nn, ops  # noqa: E402
 
 from msedge.exporter import passes  # noqa: E402
-from msedge.models.attention import Attention, from_windows, to_map, to_tokens, to_windows  # noqa: E402
+from msedge.models.attention import Attention, TransformerBlock, from_windows, to_map, to_tokens, to_windows  # noqa: E402
 from msedge.models.mobilevit import fold, unfold  # noqa: E402
 from msedge.models.swin import PatchMerging, SwinBlock  # noqa: E402
-from msedge.models.vit import Block  # noqa: E402
 
 _MOVES = ("Transpose", "Split", "Concat", "Slice", "Gather", "Mul")
 
@@ -163,7 +162,7 @@ class ClassToken(nn.Cell):
 
     def __init__(self, mean: bool):
         super().__init__()
-        self.block = Block(32, 2, 16, 48, 0.0)
+        self.block = TransformerBlock(32, 2, 16, 48, 0.0, "gelu")
         self.head = nn.Dense(32, 5)
         self.mean = mean
 
