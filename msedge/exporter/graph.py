@@ -97,6 +97,11 @@ class Graph:
             self.types[o] = t
         return Node(op, name, list(inputs), outputs, attrs)
 
+    def new_reshape(self, layer: str, tensor: str, shape: tuple[int, ...]) -> Node:
+        """A Reshape of `tensor`, with a shape constant of its own, not yet in `nodes`."""
+        target = self.add_constant(np.asarray(shape, np.int64), f"{layer}/shape")
+        return self.new_node("Reshape", layer, [tensor, target], [(shape, self.types[tensor][1])])
+
     def replace(self, old: str, new: str) -> None:
         """Let everything that reads `old` read `new`."""
         for n in self.nodes:

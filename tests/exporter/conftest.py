@@ -15,8 +15,7 @@ ms = load_mindspore()
 
 from msedge.exporter import cell_to_mindir, mindir_to_onnx  # noqa: E402
 from msedge.exporter.check import check_structure, run_cell, run_onnx  # noqa: E402
-from msedge.lite import ConvertRequest, Toolchain, find_toolchain  # noqa: E402
-from msedge.lite.install import install  # noqa: E402
+from msedge.lite import ConvertRequest, Toolchain  # noqa: E402
 
 
 class Calls(ms.nn.Cell):
@@ -93,11 +92,6 @@ def check_twin(to_onnx):
         np.testing.assert_allclose(run_onnx(model, x), expected, rtol=1e-5, atol=2e-5)
 
     return check
-
-
-@pytest.fixture(scope="session")
-def toolchain() -> Toolchain:
-    return find_toolchain(str(install()))
 
 
 @pytest.fixture

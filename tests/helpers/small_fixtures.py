@@ -1,4 +1,5 @@
-"""Fixtures that several suites share: the toolchain, a small ONNX file and `.ms`, an untrained checkpoint folder."""
+"""Fixtures that several suites share: the toolchain, a small ONNX file and `.ms`, an untrained checkpoint folder,
+small disks."""
 
 from __future__ import annotations
 
@@ -42,19 +43,25 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path):
-    """A function that mounts a disk of so many kilobytes and returns its folder."""
+def disk(tmp_path: Path):
+    """A function that mounts a tmpfs with the given options and returns its folder."""
     mounted = []
 
-    def mount(kilobytes: int) -> Path:
+    def mount(options: str) -> Path:
         folder = tmp_path / f"disk{len(mounted)}"
         folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
         if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("only root may mount a small disk")
+            pytest.skip("only root may mount a disk")
         mounted.append(folder)
         return folder
 
     yield mount
     for folder in mounted:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def tiny_disk(disk):
+    """A function that mounts a disk of so many kilobytes and returns its folder."""
+    return lambda kilobytes: disk(f"size={kilobytes}k")

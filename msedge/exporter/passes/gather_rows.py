@@ -134,7 +134,8 @@ def _emit(graph: Graph, last: Node, sink: str, source: str, plan: Plan) -> None:
     def reshape(tensor: str, shape: tuple[int, ...]) -> str:
         if graph.shape(tensor) == shape:
             return tensor
-        return add("Reshape", [tensor, graph.add_constant(np.asarray(shape, np.int64), f"{layer}/shape")], shape)
+        new.append(graph.new_reshape(layer, tensor, shape))
+        return new[-1].output
 
     tensor = source
     if plan.before:

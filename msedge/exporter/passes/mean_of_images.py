@@ -53,7 +53,6 @@ def _rewrite(graph: Graph, node: Node, source: str) -> None:
         dilations=[1, 1],
         group=1,
     )
-    shape = graph.add_constant(np.asarray(graph.shape(node.output), np.int64), f"{node.layer}/shape")
-    after = graph.new_node("Reshape", node.layer, [mean.output, shape], [graph.types[node.output]])
+    after = graph.new_reshape(node.layer, mean.output, graph.shape(node.output))
     graph.insert(node, [pooled, mean, after])
     graph.replace(node.output, after.output)

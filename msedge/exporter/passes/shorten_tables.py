@@ -40,19 +40,14 @@ def _blocks(table: np.ndarray, rows: int) -> int:
 def _shorten(graph: Graph, node: Node, table: np.ndarray, blocks: int) -> None:
     layer, (rows, length) = node.layer, graph.shape(node.inputs[0])
     dtype = graph.types[node.output][1]
-
-    def reshaped(tensor: str, shape: tuple[int, ...]) -> Node:
-        target = graph.add_constant(np.asarray(shape, np.int64), f"{layer}/shape")
-        return graph.new_node("Reshape", layer, [tensor, target], [(shape, dtype)])
-
-    first = table.reshape(blocks, -1)[0].astype(table.dtype)
+    first = table.reshape(blocks, -1)[0]
     inner = table.shape[1:] if table.shape[0] == blocks else (first.size,)
     index = graph.add_constant(first.reshape(inner), f"{layer}/rows")
-    before = reshaped(node.inputs[0], (blocks, rows // blocks, length))
+    before = graph.new_reshape(layer, node.inputs[0], (blocks, rows // blocks, length))
     kind = ((blocks, *inner, length), dtype)
     gather = graph.new_node("Gather", layer, [before.output, index], [kind], axis=1)
     new = [before, gather]
     if kind[0] != graph.shape(node.output):
-        new.append(reshaped(gather.output, graph.shape(node.output)))
+        new.append(graph.new_reshape(layer, gather.output, graph.shape(node.output)))
     graph.insert(node, new)
     graph.replace(node.output, new[-1].output)

@@ -103,8 +103,7 @@ def _take(graph: Graph, narrow: list[Node], rows: np.ndarray) -> None:
 
 
 def _finish(graph: Graph, source: str, sink: str, between: list[Node]) -> None:
-    shape = graph.add_constant(np.asarray(graph.shape(sink), np.int64), f"{between[-1].layer}/shape")
-    new = graph.new_node("Reshape", between[-1].layer, [source, shape], [graph.types[sink]])
+    new = graph.new_reshape(between[-1].layer, source, graph.shape(sink))
     graph.insert(between[-1], [new, between[-1]])
     graph.replace(sink, new.output)
     graph.remove(between)
