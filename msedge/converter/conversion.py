@@ -16,8 +16,6 @@ from msedge.converter.modes import canonical_format, canonical_quant
 from msedge.converter.parity import PARITY_IMAGES, Parity, measure_parity, parity_images
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
-from msedge.converter.source import Source, check_source, locate_source, resolve_source
-from msedge.converter.staging import check_replaceable, staged_folder
 from msedge.converter.tanh_gelu import GELU, with_tanh_gelu
 from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
@@ -32,6 +30,8 @@ from msedge.runtime.base import short_name
 from msedge.runtime.lite_runner import toolchain_for
 from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.preparation import preprocess_for
+from msedge.runtime.source import Source, check_source, locate_source, resolve_source
+from msedge.staging import check_replaceable, staged_folder
 from msedge.verification import conversion_thresholds
 from msedge.verification.images import ImageSet
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from msedge.converter.source import Golden
 from msedge.data.folder import class_names, load_flat, resolve_root, split_folders
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
@@ -24,6 +23,7 @@ from msedge.exporter.golden import golden_inputs
 from msedge.progress import Progress, Say
 from msedge.runtime import Runner
 from msedge.runtime.preparation import preprocess_for
+from msedge.runtime.source import Golden
 from msedge.verification import Comparison, compare_outputs
 from msedge.verification.comparison import run_both
 from msedge.verification.images import ImageSet, has_classes, load_images

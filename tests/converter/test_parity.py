@@ -8,11 +8,11 @@ from small_models import pictures, small_onnx, spec
 
 from msedge.converter.calibration import choose, write_bins
 from msedge.converter.parity import golden_or_drawn, parity_images
-from msedge.converter.source import Golden, read_golden
 from msedge.data.images import read_image
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
 from msedge.runtime import open_runner
+from msedge.runtime.source import Golden, read_golden
 
 CLASSES = ("cat", "dog", "fox")
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msedge.artifact import sha256_file, writing
-from msedge.converter.fixed import fixed_onnx
 from msedge.errors import ArtifactError, UserError
 from msedge.mindspore_setup import load_mindspore
 from msedge.progress import Say
 from msedge.runtime import Located, load_spec, locate
+from msedge.runtime.fixed import fixed_onnx
 from msedge.runtime.onnx_graph import load_graph
 
 if TYPE_CHECKING:

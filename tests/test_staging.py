@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from msedge.converter.staging import staged_folder
 from msedge.errors import ArtifactError
+from msedge.staging import staged_folder
 
 OWN = ("a", "b")
 
