@@ -18,7 +18,7 @@ from flatbuffers import encode, number_types, packer
 
 Tree = dict[str, Any]
 
-_SCALARS = {
+SCALARS = {
     "bool": (number_types.BoolFlags, packer.boolean, np.dtype("bool")),
     "byte": (number_types.Int8Flags, packer.int8, np.dtype("int8")),
     "ubyte": (number_types.Uint8Flags, packer.uint8, np.dtype("uint8")),
@@ -94,7 +94,7 @@ class Schema:
         return Field(name, slot, "table", kind)
 
     def _scalar(self, kind: str) -> str | None:
-        return self._enums[kind][0] if kind in self._enums else kind if kind in _SCALARS else None
+        return self._enums[kind][0] if kind in self._enums else kind if kind in SCALARS else None
 
     def _default(self, kind: str, scalar: str, text: str | None) -> Any:
         if kind in self._enums:
@@ -120,7 +120,7 @@ class _Decoder:
             raise DamagedBuffer("its parts point at each other")
 
     def _read(self, scalar: str, position: int) -> Any:
-        flags, pack, _ = _SCALARS[scalar]
+        flags, pack, _ = SCALARS[scalar]
         if position < 0 or position + flags.bytewidth > len(self._data):
             raise DamagedBuffer(f"an offset leads outside the file (byte {position} of {len(self._data)})")
         return encode.Get(pack, self._data, position)
@@ -163,7 +163,7 @@ class _Decoder:
 
     def _field(self, field: Field, place) -> Any:
         if field.kind == "scalar":
-            at = place(field.slot, _SCALARS[field.type][0].bytewidth)
+            at = place(field.slot, SCALARS[field.type][0].bytewidth)
             return self._read(field.type, at) if at else field.default
         if field.kind == "union":
             return self._union(field, place)
@@ -198,8 +198,8 @@ class _Decoder:
         return self._data[start : start + count].decode(errors="replace")
 
     def _vector(self, kind: str, position: int) -> np.ndarray | list[Tree]:
-        if kind in _SCALARS:
-            dtype = _SCALARS[kind][2]
+        if kind in SCALARS:
+            dtype = SCALARS[kind][2]
             count = self._length(position, dtype.itemsize)
             return np.frombuffer(self._data, dtype, count, position + _OFFSET)
         count = self._length(position, _OFFSET)
