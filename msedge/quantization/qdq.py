@@ -1,8 +1,12 @@
 """A plan written into its ONNX model as QuantizeLinear and DequantizeLinear, as ONNX Runtime, OpenVINO and TensorRT read it.
 
 The output of an int8 node keeps its name behind the pair: every reader gets what was stored. An input that no int8 node
-made gets a pair of its own, `<tensor>/quantized`, read by int8 nodes only; its float readers keep the float tensor.
+wrote itself gets a pair of its own, `<tensor>/quantized`, read by int8 nodes only; its float readers keep the float tensor.
 The pair stands right behind the node, before any activation function: Lite's int8 kernels store their output there.
+
+Activations are uint8 (stored + 128) unless int8 is asked for: onnxruntime on x86 fuses Conv and Gemm with int8 activations only
+with `session.qdqisint8allowed`, and OpenVINO 2026.4 computes wrong numbers for an int8 pair behind Concat. TensorRT wants int8,
+and symmetric scales.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from functools import partial
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 from onnx import NodeProto, helper, numpy_helper
 
 from msedge.errors import ArtifactError
@@ -22,13 +27,13 @@ _CONTRIB = "com.microsoft"  # its operators take 16 bits at opset 13; onnxruntim
 _INT32 = 2**31 - 1
 
 
-def to_qdq(graph: ModelGraph, plan: Plan) -> onnx.ModelProto:
+def to_qdq(graph: ModelGraph, plan: Plan, unsigned: bool = True) -> onnx.ModelProto:
     """The model with int8 weights per channel, int32 biases (scale: input times weight) and pairs around its int8 nodes.
 
     Nodes of precision `weight` read an int8 weight; with groups or more than 8 bits, the float values that it stands for.
     Raises ArtifactError where the plan does not fit the model, or stores an int8 node's weight in groups or in over 8 bits.
     """
-    return rewrite(graph, plan, _stored_weight, _stored_bias)
+    return rewrite(graph, plan, _stored_weight, _stored_bias, unsigned=unsigned)
 
 
 def to_fake_quantized(
@@ -43,8 +48,8 @@ def to_fake_quantized(
 class Rewritten:
     """The nodes and initialisers of a model being written; a constant is stored once for each name."""
 
-    def __init__(self, graph: ModelGraph, plan: Plan):
-        self.graph, self.plan = graph, plan
+    def __init__(self, graph: ModelGraph, plan: Plan, unsigned: bool):
+        self.graph, self.plan, self.unsigned = graph, plan, unsigned
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self._made: set[str] = set()
@@ -62,20 +67,26 @@ class Rewritten:
 
     def pair(self, source: str, output: str, t: TensorPlan, key: str) -> str:
         """Quantise and dequantise `source` into `output`; the constants are named after `key`."""
-        wide = {"domain": _CONTRIB} if t.bits > 8 else {}
-        dtype = np.int16 if wide else np.int8
-        if (t.low, t.high) != (np.iinfo(dtype).min, np.iinfo(dtype).max):
+        wide, storage = ({"domain": _CONTRIB}, 16) if t.bits > 8 else ({}, 8)
+        if (t.low, t.high) != (-(2 ** (storage - 1)), 2 ** (storage - 1) - 1):
             low, high = ((bound - t.zero_point[0]) * t.scale[0] for bound in (t.low, t.high))
             bounds = [self.constant(f"{key}/{n}", np.float32(v)) for n, v in (("low", low), ("high", high))]
             source = self.node("Clip", [source, *bounds], f"{output}/clipped")
-        constants = self.scale_and_zero(key, t, dtype)
+        scale, zero = t.scale[0], t.zero_point[0] + (2 ** (storage - 1) if self.unsigned else 0)
+        constants = self.scale_and_zero(key, scale, zero, np.dtype(f"{'u' if self.unsigned else ''}int{storage}"))
         stored = self.node("QuantizeLinear", [source, *constants], f"{output}/stored", **wide)
         return self.node("DequantizeLinear", [stored, *constants], output, **wide)
 
-    def scale_and_zero(self, key: str, t: TensorPlan, dtype: type) -> list[str]:
-        values = (("scale", np.float32, t.scale), ("zero_point", dtype, t.zero_point))
-        single = len(t.scale) == 1
-        return [self.constant(f"{key}/{n}", np.asarray(v[0] if single else v, d)) for n, d, v in values]
+    def dequantized(self, stored: np.ndarray, t: TensorPlan, key: str) -> str:
+        """Stored integers and the node that reads them as real values."""
+        axis = {"axis": t.axis} if len(t.scale) > 1 else {}
+        scale, zero = (v if axis else v[0] for v in (t.scale, t.zero_point))
+        constants = self.scale_and_zero(key, scale, zero, stored.dtype)
+        return self.node("DequantizeLinear", [self.constant(f"{key}/stored", stored), *constants], f"{key}/quantized", **axis)
+
+    def scale_and_zero(self, key: str, scale: ArrayLike, zero: ArrayLike, dtype: np.dtype) -> list[str]:
+        return [self.constant(f"{key}/scale", np.asarray(scale, np.float32)),
+                self.constant(f"{key}/zero_point", np.asarray(zero, dtype))]  # fmt: skip
 
     def model(self, outputs: tuple[str, ...]) -> onnx.ModelProto:
         """The whole model; initialisers that no node reads any more are left out."""
@@ -95,13 +106,15 @@ class Rewritten:
         return model
 
 
-Weight = Callable[[Rewritten, Unit], str]
+Constant = Callable[[Rewritten, Unit], str]
 
 
-def rewrite(graph: ModelGraph, plan: Plan, weight: Weight, bias: Weight, outputs: tuple[str, ...] = ()) -> onnx.ModelProto:
+def rewrite(
+    graph: ModelGraph, plan: Plan, weight: Constant, bias: Constant, outputs: tuple[str, ...] = (), unsigned: bool = False
+) -> onnx.ModelProto:
     """`weight` and `bias` add the stored form of a unit's constant and return the name that the unit is to read."""
     plan.check(graph)
-    out = Rewritten(graph, plan)
+    out = Rewritten(graph, plan, unsigned)
     int8, few = set(plan.of("int8")), set(plan.of("weight"))
     made = {graph.units[n].output for n in int8}
     for node in graph.nodes:
@@ -124,11 +137,12 @@ def rewrite(graph: ModelGraph, plan: Plan, weight: Weight, bias: Weight, outputs
 
 
 def _inputs(out: Rewritten, unit: Unit, made: set[str]) -> dict[str, str]:
-    """The quantised form of each activation that is not stored by an int8 node already."""
+    """The quantised form of each activation that is not the very output of an int8 node. Behind movement the second pair
+    changes no number; it lets runtimes move integers."""
     return {
         tensor: out.pair(tensor, f"{tensor}/quantized", out.plan.tensors[root], root)
         for tensor, root in zip(unit.inputs, unit.roots, strict=True)
-        if root not in made
+        if tensor not in made
     }
 
 
@@ -139,17 +153,13 @@ def _stored_weight(out: Rewritten, unit: Unit) -> str:
             what = f"groups of {t.group}" if t.group else f"{t.bits} bits"
             raise ArtifactError(f"the int8 node {unit.name!r} has its weight in {what}", "int8 nodes take 8 bits, per channel")
         return out.constant(f"{name}/quantized", fake_quantize(out.graph.weights[name], t))
-    stored = out.constant(f"{name}/stored", quantize_array(out.graph.weights[name], t).astype(np.int8))
-    axis = {"axis": t.axis} if len(t.scale) > 1 else {}
-    return out.node("DequantizeLinear", [stored, *out.scale_and_zero(name, t, np.int8)], f"{name}/quantized", **axis)
+    return out.dequantized(quantize_array(out.graph.weights[name], t).astype(np.int8), t, name)
 
 
 def _stored_bias(out: Rewritten, unit: Unit) -> str:
     scale, stored = integer_bias(out.graph, out.plan, unit)
-    t = TensorPlan("weight", tuple(scale), (0,) * len(scale))
-    name = f"{unit.name}/bias"
-    inputs = [out.constant(f"{name}/stored", stored), *out.scale_and_zero(name, t, np.int32)]
-    return out.node("DequantizeLinear", inputs, f"{name}/quantized", **({"axis": 0} if len(scale) > 1 else {}))
+    t = TensorPlan("weight", tuple(scale), (0,) * len(scale), axis=0)
+    return out.dequantized(stored, t, f"{unit.name}/bias")
 
 
 def _fake_weight(fake: Callable[[str, TensorPlan], np.ndarray], out: Rewritten, unit: Unit) -> str:
