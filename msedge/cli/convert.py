@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from msedge.cli.common import PATH, emit_json, json_option, lite_option, out_option, progress, say
+from msedge.errors import UserError
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -12,7 +13,13 @@ _SHARE = click.FloatRange(0, 1)
 @click.command()
 @click.argument("source", type=PATH)
 @out_option()
-@click.option("--quant", default="none", show_default=True, metavar="MODE", help="none, fp16, or PostTraining (ptq) for INT8.")
+@click.option(
+    "--quant",
+    metavar="MODE",
+    help="none, fp16, PostTraining (ptq), WeightQuant (weight) or AwareTraining (qat).  [default: the plan's, else none]",
+)
+@click.option("--engine", default="msedge", show_default=True, help="Who quantises: msedge, or MindSpore Lite's converter.")
+@click.option("--bits", type=int, default=8, show_default=True, help="Bits of a weight, for WeightQuant.")
 @click.option("--calib", metavar="DIR", help="Images for PostTraining: a dataset, any folder, or builtin:catdog.")
 @click.option("--calib-images", type=click.IntRange(1), default=128, show_default=True, help="How many of them.")
 @click.option("--data", metavar="DIR", help="Judge the result on these images (else on some of --calib not used).")
@@ -25,15 +32,18 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--timeout", type=click.FloatRange(1), default=600, show_default=True, help="Seconds for the converter.")
 @click.option("--float-cosine", type=_SHARE, help="Least mean cosine of a float model.  [default: 0.9999]")
 @click.option("--fp16-cosine", type=_SHARE, help="Least mean cosine of an fp16 model.  [default: 0.999]")
-@click.option("--int8-cosine", type=_SHARE, help="Least mean cosine of an INT8 model.  [default: 0.99]")
-@click.option("--agreement", type=_SHARE, help="Least share of equal top-1 of an INT8 model.  [default: 0.97]")
+@click.option("--int8-cosine", type=_SHARE, help="Least mean cosine of a quantised model.  [default: 0.99]")
+@click.option("--agreement", type=_SHARE, help="Least share of equal top-1 of a quantised model.  [default: 0.97]")
 @lite_option
 @json_option
-def convert(source, out, quant, calib, calib_images, data, data_images, target, gelu, fmk, timeout, lite, as_json, **gate):
+def convert(
+    source, out, quant, engine, bits, calib, calib_images, data, data_images, target, gelu, fmk, timeout, lite, as_json, **gate
+):
     """Convert SOURCE to MindSpore Lite, run the result, and compare it with the source.
 
-    SOURCE is a checkpoint folder, an export folder, an .onnx or a .mindir file. OUT receives model.ms with model.json,
-    convert.log, parity.json and manifest.json. Exit code 1 where the comparison does not hold (the files are there).
+    SOURCE is a checkpoint folder, an export folder, a folder of `msedge quantize` (its plan is followed), an .onnx or a
+    .mindir file. OUT receives model.ms with model.json, plan.json where it is quantised, convert.log, parity.json and
+    manifest.json. Exit code 1 where the comparison does not hold (the files are there).
     """
     from msedge.converter import convert as run
     from msedge.errors import CheckFailed
@@ -43,6 +53,8 @@ def convert(source, out, quant, calib, calib_images, data, data_images, target, 
         source,
         out,
         quant=quant,
+        engine=engine,
+        making=making_of(quant, bits),
         calib=calib,
         calib_images=calib_images,
         data=data,
@@ -64,3 +76,15 @@ def convert(source, out, quant, calib, calib_images, data, data_images, target, 
         raise CheckFailed(
             f"{out}/model.ms does not hold: {'; '.join(report.reasons)}", "the files are there to look at, see parity.json"
         )
+
+
+def making_of(quant: str | None, bits: int):
+    """The engine's settings where --bits asks for others than the usual. Raises UserError where bits have no meaning."""
+    if bits == 8:
+        return None
+    from msedge.quantization.making import Making
+    from msedge.recipe import quant_name
+
+    if quant_name(quant or "") != "WeightQuant":
+        raise UserError(f"--bits {bits} has a meaning for weights only", "add --quant WeightQuant")
+    return Making(mode="weight", bits=bits)

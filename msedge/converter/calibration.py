@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from msedge.converter.ini import Value
-from msedge.data.calib import CalibrationSet, choose_calibration, write_calib_bins
+from msedge.data.calib import CalibrationSet, write_calib_bins
+from msedge.data.calibration_images import Calibration
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError
-from msedge.progress import Say
-
-WANTED_AT_LEAST = 16
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The images that were chosen, balanced over the classes, and where they are from."""
-
-    source: str
-    paths: tuple[Path, ...]
-
-
-def choose(source: Path | str, count: int, say: Say) -> Calibration:
-    """Up to `count` readable images, fewer with a notice. Raises DataError where there are none."""
-    paths = tuple(choose_calibration(source, count))
-    if len(paths) < count:
-        few = " (a few more would make better scales)" if len(paths) < WANTED_AT_LEAST else ""
-        say(f"{source} has {len(paths)} readable images to calibrate with, {count} were asked for: all are used{few}")
-    return Calibration(str(source), paths)
 
 
 def write_bins(

@@ -6,24 +6,30 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from msedge.artifact import write_json, write_manifest, write_text, writing
 from msedge.converter import ini
-from msedge.converter.calibration import Calibration, choose, write_bins
-from msedge.converter.modes import canonical_format, canonical_quant
-from msedge.converter.parity import PARITY_IMAGES, Parity, measure_parity, parity_images
+from msedge.converter.calibration import write_bins
+from msedge.converter.modes import PLANNED, canonical_engine, canonical_format, canonical_quant
+from msedge.converter.parity import GOLDEN, IMAGES, PARITY_IMAGES, PLAN, Parity, measure_parity, parity_images
+from msedge.converter.planned import Quantised, stored_plan
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
 from msedge.converter.tanh_gelu import GELU, with_tanh_gelu
 from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
+from msedge.data.calibration_images import Calibration, choose
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.progress import Progress, Say, no_progress, silent
+from msedge.quantization.graph import ModelGraph
+from msedge.quantization.making import Making, make
+from msedge.quantization.plan import FILE as PLAN_FILE
+from msedge.quantization.plan import Plan
 from msedge.recipe import GateConfig
 from msedge.runtime import Runner, open_runner
 from msedge.runtime.base import short_name
@@ -32,12 +38,12 @@ from msedge.runtime.onnx_graph import load_graph
 from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.source import Source, check_source, locate_source, resolve_source
 from msedge.staging import check_replaceable, staged_folder
-from msedge.verification import conversion_thresholds
+from msedge.verification import Thresholds, conversion_thresholds
 from msedge.verification.images import ImageSet
 
 MODEL, LOG, PARITY = "model.ms", "convert.log", "parity.json"
 FAILED_LOG = "convert-failed.log"
-OWN_FILES = (MODEL, "model.json", LOG, PARITY, FAILED_LOG, "manifest.json")
+OWN_FILES = (MODEL, "model.json", LOG, PARITY, PLAN_FILE, FAILED_LOG, "manifest.json")
 _DEFAULT_GATE = GateConfig()
 
 
@@ -45,7 +51,9 @@ def convert(
     source: Path | str,
     out: Path | str,
     *,
-    quant: str = "none",
+    quant: str | None = None,
+    engine: str = "msedge",
+    making: Making | None = None,
     calib: Path | str | None = None,
     calib_images: int = 128,
     data: Path | str | None = None,
@@ -62,32 +70,42 @@ def convert(
     """Convert a checkpoint folder, export folder, `.onnx` or `.mindir` into the folder `out`, and check the result.
 
     `out` receives model.ms, model.json (where the source has one), convert.log, parity.json and manifest.json, all at once;
-    also where the gate does not hold, which `report.passed` says. `quant` is none, fp16 or PostTraining in any spelling;
-    PostTraining needs `calib` (a dataset, class folders, any folder of images, or builtin:catdog). `data` are images to
-    judge the result on (see `parity`). `gelu="tanh"` trades the exact GELU for its faster tanh form. `lite` is a toolchain
-    or where to find one; where there is none it is installed. Raises UserError and its kinds for wrong input, ToolFailed,
+    also where the gate does not hold, which `report.passed` says. `quant` is none, fp16, PostTraining, WeightQuant or
+    AwareTraining in any spelling; None follows the plan beside the source, or is none. PostTraining needs `calib` (a
+    dataset, class folders, any folder of images, or builtin:catdog) unless a plan is there. `engine` converter leaves the
+    quantisation to MindSpore Lite's own converter; `making` holds settings of the msedge engine. `data` are images to judge
+    the result on (see `parity`). `gelu="tanh"` trades the exact GELU for its faster tanh form. `lite` is a toolchain or
+    where to find one; where there is none it is installed. Raises UserError and its kinds for wrong input, ToolFailed,
     ToolTimeout, ToolMissing.
     """
-    quant, fmk, profile = canonical_quant(quant), canonical_format(fmk), load_profile(target)
+    fmk, profile = canonical_format(fmk), load_profile(target)
     if gelu not in GELU:
         raise UserError(f"there is no GELU '{gelu}'", f"it is one of {', '.join(GELU)}")
-    mode = _mode(profile, quant)
     out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve would follow a link that is to be replaced)
     located = locate_source(source, fmk)
     check_source(located)
+    plan = stored_plan(located.file)
+    quant = canonical_quant(quant or (_quant_of(plan) if plan else "none"))
+    engine = canonical_engine(engine, quant) if quant in PLANNED else "converter"
+    mode = _mode(profile, quant if engine == "converter" else "none")
+    plan = _fitting(plan, quant, located.file) if engine == "msedge" else None
+    making = making or Making(mode="weight" if quant == "WeightQuant" else "ptq")
     check_replaceable(out, OWN_FILES)
-    calibration = _calibration(quant, calib, calib_images, say)
+    calibration = None if plan else _calibration(quant, calib, calib_images, say)
     with _work_folder() as work, staged_folder(out, OWN_FILES) as stage:
         toolchain = toolchain_for(lite, say)
-        _check_abilities(toolchain, quant)
+        _check_abilities(toolchain, quant == "PostTraining" and engine == "converter")
         resolved = resolve_source(located, fmk, work, toolchain.info.abilities.get("mindir_version"), say)
         images = None
-        if calibration or data is not None:
+        if calibration or data is not None or (plan and calib is not None):
             classes = resolved.spec.classes if resolved.spec else None
             used = calibration.paths if calibration else ()
             images = parity_images(calib, used, data, classes, parity_limit, say)
         conversion = _Conversion(
             quant=quant,
+            engine=engine,
+            making=making,
+            stored=plan,
             gelu=gelu,
             profile=profile,
             mode=mode,
@@ -112,6 +130,9 @@ class _Conversion:
     """One conversion whose every input is known and checked."""
 
     quant: str
+    engine: str
+    making: Making
+    stored: Plan | None
     gelu: str
     profile: Profile
     mode: Mode
@@ -125,6 +146,8 @@ class _Conversion:
     say: Say
     progress: Progress
     tanh_gelus: int = 0
+    quantised: Quantised | None = None
+    kept_float: dict[str, str] = field(default_factory=dict)
 
     def run(self, stage: Path, out: Path, gate: GateConfig) -> ConvertReport:
         """Convert, compare, and write everything into `stage`; `out` is where that will be."""
@@ -132,24 +155,42 @@ class _Conversion:
             # The ONNX may be a copy that stands alone in a temporary folder.
             reference.spec, reference.name = self.source.spec, short_name(self.source.given)
             preprocess = preprocess_for(reference, say=self.say) if self.images else None
-            calibrated, sections = self._calibrate(reference, preprocess)
+            if self.engine == "msedge":
+                self._quantise(reference, preprocess)
+                calibrated, sections = None, self.mode.sections
+            else:
+                calibrated, sections = self._calibrate(reference, preprocess)
             with self.progress("converting", 0):
                 outcome = self._run_converter(sections, stage / MODEL)
+            if self.quantised:
+                self.kept_float = self.quantised.rewrite(stage / MODEL)
+                for node, why in self.kept_float.items():
+                    self.say(f"{node} stays float: {why}")
             parity = self._compare(reference, preprocess, stage / MODEL, outcome)
         report = self._report(stage / MODEL, out, parity, gate, outcome)
         self._write(report, outcome.log, calibrated, stage)
         return report
+
+    def _quantise(self, reference: Runner, preprocess: Preprocess | None) -> None:
+        """Find or make the plan; the converter then gets the plan's own float model."""
+        graph = ModelGraph.load(self.source.onnx)
+        if self.stored:
+            self.stored.check(graph)
+            self.quantised = Quantised(graph, self.stored)
+            return
+        _one_image_at_a_time(reference, self.source)
+        paths = self.calibration.paths if self.calibration else None
+        if paths:
+            self.say(f"calibrating with {len(paths)} images of {self.calibration.source}")
+        self.quantised = Quantised(*make(graph, self.making, paths, preprocess, self.say, self.progress))
+        self.source = replace(self.source, file=self.quantised.onnx(self.work), fmk="ONNX")
 
     def _calibrate(
         self, reference: Runner, preprocess: Preprocess | None
     ) -> tuple[CalibrationSet | None, dict[str, dict[str, ini.Value]]]:
         if self.calibration is None:
             return None, self.mode.sections
-        if reference.input_shape[0] != 1:
-            raise ModelError(
-                f"{self.source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
-                "export the model with batch 1",
-            )
+        _one_image_at_a_time(reference, self.source)
         self.say(f"calibrating with {len(self.calibration.paths)} images of {self.calibration.source}")
         name = _input_name(self.source.onnx)
         calibrated, section = write_bins(self.calibration, preprocess, name, self.work / "calibration")
@@ -190,16 +231,19 @@ class _Conversion:
         return keep_unfolded(file, self.work)
 
     def _compare(self, reference: Runner, preprocess: Preprocess | None, model: Path, outcome: ConvertOutcome) -> Parity:
-        with self._load(model, outcome) as converted:
+        judge = PLAN if self.quant == "AwareTraining" else IMAGES if self.quant in PLANNED else GOLDEN
+        with self._load(model, outcome) as converted, contextlib.ExitStack() as stack:
+            simulated = stack.enter_context(self.quantised.simulated(self.source)) if self.quantised else None
             return measure_parity(
                 reference,
                 converted,
                 self.source.golden,
                 self.images,
                 preprocess,
-                self.quant == "PostTraining",
+                judge,
                 self.progress,
                 self.say,
+                simulated,
             )
 
     def _load(self, model: Path, outcome: ConvertOutcome) -> Runner:
@@ -219,12 +263,16 @@ class _Conversion:
     def _report(self, model: Path, out: Path, parity: Parity, gate: GateConfig, outcome: ConvertOutcome) -> ConvertReport:
         thresholds = conversion_thresholds(self.quant, gate)
         reasons = thresholds.failures(parity.comparison)
+        if parity.planned:
+            reasons += [f"against the plan: {r}" for r in Thresholds(min_cosine=gate.plan_cosine).failures(parity.planned)]
         quantised = summary(read_ms(model))["quantised_nodes"]
-        if self.calibration and not quantised:
-            reasons.append("the converter quantised no node")
+        if self.quant in PLANNED and not quantised:
+            reasons.append("no node is quantised")
         return ConvertReport(
             out=out,
             quant=self.quant,
+            engine=self.engine if self.quant in PLANNED else None,
+            kept_float=self.kept_float,
             target=self.profile.name,
             fmk=self.source.fmk,
             parity=parity,
@@ -244,6 +292,8 @@ class _Conversion:
             self.source.spec.save(stage)
         write_text(stage / LOG, log)
         write_json(stage / PARITY, report.to_dict())
+        if self.quantised:
+            self.quantised.plan.save(stage / PLAN_FILE)
         write_manifest(
             stage,
             "convert",
@@ -253,7 +303,8 @@ class _Conversion:
             gelu=self.gelu,
             target=report.target,
             toolchain=report.toolchain,
-            calibration=calibrated.to_dict() if calibrated else None,
+            engine=report.engine,
+            calibration=calibrated.to_dict() if calibrated else self.calibration and self.calibration.to_dict(),
         )
 
 
@@ -271,11 +322,37 @@ def _calibration(quant: str, calib: Path | str | None, count: int, say: Say) -> 
     return choose(calib, count, say)
 
 
-def _check_abilities(toolchain: Toolchain, quant: str) -> None:
+def _quant_of(plan: Plan) -> str:
+    """The mode that a plan is of."""
+    return {"qat": "AwareTraining", "weight": "WeightQuant"}.get(plan.made_by.get("mode"), "PostTraining")
+
+
+def _fitting(plan: Plan | None, quant: str, file: Path) -> Plan | None:
+    """The plan beside the model if it is of this mode. Raises UserError where it is of another, or none is there for QAT."""
+    if quant not in PLANNED:
+        return None
+    if plan is None and quant == "AwareTraining":
+        raise UserError(f"{file} has no trained plan beside it", "train with a recipe that has a qat section: catdog_qat.yaml")
+    if plan and _quant_of(plan) != quant:
+        raise UserError(
+            f"the plan beside {file} is for {_quant_of(plan)}, not {quant}", "leave out --quant, or convert the float model"
+        )
+    return plan
+
+
+def _one_image_at_a_time(reference: Runner, source: Source) -> None:
+    if reference.input_shape[0] != 1:
+        raise ModelError(
+            f"{source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
+            "export the model with batch 1",
+        )
+
+
+def _check_abilities(toolchain: Toolchain, full_quant: bool) -> None:
     able, where = toolchain.info.abilities, f"the Lite toolchain in {toolchain.info.location}"
     hint = "run msedge lite install and leave --lite and MSEDGE_LITE unset"
     needed = {"convert": "convert", "predict": "run the result, which is how it is checked"}
-    if quant == "PostTraining":
+    if full_quant:
         needed["full_quant"] = "quantise to INT8"
     for ability, words in needed.items():
         if not able.get(ability):

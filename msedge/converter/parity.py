@@ -25,27 +25,36 @@ from msedge.runtime import Runner
 from msedge.runtime.preparation import preprocess_for
 from msedge.runtime.source import Golden
 from msedge.verification import Comparison, compare_outputs
-from msedge.verification.comparison import run_both
+from msedge.verification.comparison import run_all
 from msedge.verification.images import ImageSet, has_classes, load_images
 from msedge.verification.metrics import cosine
 
 PARITY_IMAGES = 200
 FEW_IMAGES = 50
 _DRAWN_SAMPLES = 8
+GOLDEN, IMAGES, PLAN = "golden", "images", "plan"
 
 
 @dataclass(frozen=True)
 class Parity:
-    """`comparison` is what the gate judges; `on` says in words what it was measured on; `golden` is None without any."""
+    """`comparison` is what the gate judges; `on` says in words what it was measured on; `golden` is None without any.
+    `planned` compares with the simulated quantisation plan, where there is one."""
 
     comparison: Comparison
     on: str
     golden: Comparison | None
     images: int
+    planned: Comparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        golden = self.golden and {key: getattr(self.golden, key) for key in ("n", "cosine_mean", "cosine_min", "max_abs")}
-        return {**self.comparison.to_dict(), "on": self.on, "images": self.images, "golden": golden}
+        golden, planned = (
+            c and {key: getattr(c, key) for key in keys}
+            for c, keys in (
+                (self.golden, ("n", "cosine_mean", "cosine_min", "max_abs")),
+                (self.planned, ("n", "cosine_pooled", "cosine_mean", "cosine_min", "agreement", "max_abs")),
+            )
+        )
+        return {**self.comparison.to_dict(), "on": self.on, "images": self.images, "golden": golden, "planned": planned}
 
 
 def parity_images(
@@ -109,29 +118,37 @@ def measure_parity(
     golden: Golden | None,
     images: tuple[ImageSet, str] | None,
     preprocess: Preprocess | None,
-    judge_images: bool,
+    judge: str,
     progress: Progress,
     say: Say,
+    simulated: Runner | None = None,
 ) -> Parity:
     """Compare `converted` with the golden outputs, and with `reference` on images (which need `preprocess`), if any.
 
-    `judge_images`: the gate looks at the images (INT8) and not at golden inputs and images together.
+    `judge` is what the gate looks at: GOLDEN (golden inputs and images together), IMAGES (against the float model) or PLAN
+    (against `simulated`, the quantisation plan computed by another runtime; with it, that comparison is always made).
     """
     samples, what = golden_or_drawn(golden, reference)
     on_golden = converted.predict(samples.inputs)
     compared = compare_outputs(samples.logits, on_golden)
     if images is None:
-        return Parity(compared, f"{compared.n} {what}", compared, 0)
+        planned = compare_outputs(simulated.predict(samples.inputs), on_golden) if simulated else None
+        judged = planned if judge == PLAN and planned else compared
+        return Parity(judged, f"{compared.n} {what}", compared, 0, planned)
     image_set, image_words = images
-    a, b, kept, problems = run_both(reference, converted, image_set.paths, [preprocess] * 2, progress)
+    runners = [reference, converted, *([simulated] if simulated else [])]
+    (a, b, *rest), kept, problems = run_all(runners, image_set.paths, [preprocess] * len(runners), progress)
     if not kept:
         raise DataError(f"none of the {len(image_set)} images of {image_set.source} can be read", problems[0])
     if problems:
         say(f"{len(problems)} of {len(image_set)} images cannot be read and are left out, the first: {problems[0]}")
     labels = None if image_set.labels is None else image_set.labels[kept]
     on_images = compare_outputs(a, b, labels)
-    if judge_images:
-        return Parity(on_images, f"{on_images.n} {image_words}", compared, on_images.n)
+    planned = compare_outputs(rest[0], b, labels) if rest else None
+    if judge == PLAN and planned:
+        return Parity(planned, f"{planned.n} {image_words} against the plan", compared, planned.n, planned)
+    if judge == IMAGES:
+        return Parity(on_images, f"{on_images.n} {image_words}", compared, on_images.n, planned)
     both = compare_outputs(np.concatenate([samples.logits, a]), np.concatenate([on_golden, b]))
     both = replace(both, top1_a=on_images.top1_a, top1_b=on_images.top1_b, paired=on_images.paired)
-    return Parity(both, f"{compared.n} {what} and {on_images.n} {image_words}", compared, on_images.n)
+    return Parity(both, f"{compared.n} {what} and {on_images.n} {image_words}", compared, on_images.n, planned)

@@ -18,6 +18,8 @@ class ConvertReport:
 
     out: Path
     quant: str
+    engine: str | None
+    kept_float: dict[str, str]
     target: str
     fmk: str
     parity: Parity
@@ -56,6 +58,8 @@ class ConvertReport:
     def to_dict(self) -> dict[str, Any]:
         return {
             "quant": self.quant,
+            "engine": self.engine,
+            "kept_float": self.kept_float,
             "target": self.target,
             "fmk": self.fmk,
             **self.parity.to_dict(),

@@ -11,7 +11,7 @@ from msedge.artifact import write_json
 from msedge.progress import Progress, no_progress
 from msedge.recipe import Recipe, load_recipe, quant_name
 
-NAMES = {"none": "float", "fp16": "fp16", "PostTraining": "int8"}
+NAMES = {"none": "float", "fp16": "fp16", "PostTraining": "int8", "WeightQuant": "w8", "AwareTraining": "int8"}
 REPORT = "report.json"
 
 

@@ -29,7 +29,7 @@ _RULES: dict[str, _Check] = {
     "convert.gelu": (lambda v: v in ("exact", "tanh"), "must be exact or tanh"),
     "distill.temperature": _POSITIVE,
     **{f"distill.{name}": _NOT_NEGATIVE for name in ("kl", "alpha", "feature", "attention")},
-    **{f"convert.gate.{name}": _SHARE for name in ("float_cosine", "fp16_cosine", "int8_cosine", "agreement")},
+    **{f"convert.gate.{name}": _SHARE for name in ("float_cosine", "fp16_cosine", "int8_cosine", "plan_cosine", "agreement")},
 }
 _AUGMENT_RULES: dict[str, _Check] = {
     "views": _NOT_NEGATIVE,
@@ -72,11 +72,18 @@ QUANT_NAMES = {
     "posttraining": "PostTraining",
     "ptq": "PostTraining",
     "full_quant": "PostTraining",
+    "int8": "PostTraining",
+    "weightquant": "WeightQuant",
+    "weight": "WeightQuant",
+    "weight_quant": "WeightQuant",
+    "awaretraining": "AwareTraining",
+    "aware_training": "AwareTraining",
+    "qat": "AwareTraining",
 }
 
 
 def quant_name(word: str) -> str | None:
-    """The canonical name (none, fp16, PostTraining) of a quantisation mode in any spelling, or None."""
+    """The canonical name of a quantisation mode in any spelling, or None."""
     return QUANT_NAMES.get(word.lower().replace("-", "_"))
 
 
@@ -93,7 +100,10 @@ def check(recipe: Recipe, root: Node) -> None:
 def _cross_checks(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for mode in recipe.convert.quant:
         if quant_name(mode) is None:
-            yield "convert.quant", f"'convert.quant' has '{mode}', which is none of none, fp16, PostTraining"
+            yield (
+                "convert.quant",
+                f"'convert.quant' has '{mode}', which is none of {', '.join(dict.fromkeys(QUANT_NAMES.values()))}",
+            )
     if recipe.train.min_lr > recipe.train.lr:
         yield "train.min_lr", "'train.min_lr' is above 'train.lr'"
     if recipe.teacher is None:

@@ -93,7 +93,7 @@ def _verify(a, b, data, limit, thresholds, say, progress) -> VerifyReport:
         say(f"{b.name} has the classes of {a.name} in another order: they are matched by name")
     images = load_images(data, _classes(a) or _classes(b), limit)
     preprocesses = [preprocess_for(a, b, say=say), preprocess_for(b, a, say=say)]
-    outputs_a, outputs_b, kept, skipped = run_both(a, b, images.paths, preprocesses, progress)
+    (outputs_a, outputs_b), kept, skipped = run_all((a, b), images.paths, preprocesses, progress)
     if not kept:
         raise DataError(f"none of the {len(images)} images of {data} can be read", skipped[0])
     if skipped:
@@ -113,22 +113,22 @@ def _verify(a, b, data, limit, thresholds, say, progress) -> VerifyReport:
     return VerifyReport(str(a.file), str(b.file), str(data), comparison, tuple(reasons), tuple(skipped))
 
 
-def run_both(
-    a: Runner, b: Runner, paths: Sequence[Path], preprocesses: Sequence[Any], progress: Progress = no_progress
-) -> tuple[np.ndarray, np.ndarray, list[int], list[str]]:
-    """Outputs of both on all readable images, the indices of these, and a line for each of the others."""
-    outputs_a, outputs_b, kept, problems = [], [], [], []
+def run_all(
+    runners: Sequence[Runner], paths: Sequence[Path], preprocesses: Sequence[Any], progress: Progress = no_progress
+) -> tuple[list[np.ndarray], list[int], list[str]]:
+    """Outputs of each runner on all readable images, the indices of these, and a line for each of the others."""
+    outputs: list[list[np.ndarray]] = [[] for _ in runners]
+    kept: list[int] = []
+    problems: list[str] = []
     with progress("comparing", len(paths)) as report:
-        for indices, (xa, xb), bad in prepared(paths, preprocesses):
+        for indices, tensors, bad in prepared(paths, preprocesses):
             problems += bad
             if indices:
-                outputs_a.append(a.predict(xa))
-                outputs_b.append(b.predict(xb))
+                for runner, x, o in zip(runners, tensors, outputs, strict=True):
+                    o.append(runner.predict(x))
                 kept += indices
             report(len(kept) + len(problems))
-    empty = np.empty((0, 0), np.float32)
-    joined = [np.concatenate(o) if o else empty for o in (outputs_a, outputs_b)]
-    return joined[0], joined[1], kept, problems
+    return [np.concatenate(o) if o else np.empty((0, 0), np.float32) for o in outputs], kept, problems
 
 
 def _usable_labels(images: ImageSet, outputs: np.ndarray, a: Runner, b: Runner, say: Say) -> np.ndarray | None:

@@ -46,7 +46,7 @@ def _below(value: float, limit: float) -> str:
 
 
 def conversion_thresholds(quant: str, gate: GateConfig) -> Thresholds:
-    """What a converted model must hold: float and fp16 a cosine, INT8 (PostTraining) a cosine and an agreement."""
+    """What a converted model must hold: float and fp16 a cosine, quantised ones a cosine and an agreement."""
     if quant == "none":
         return Thresholds(min_cosine=gate.float_cosine)
     if quant == "fp16":

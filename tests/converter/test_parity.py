@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from small_models import pictures, small_onnx, spec
 
-from msedge.converter.calibration import choose, write_bins
+from msedge.converter.calibration import write_bins
 from msedge.converter.parity import golden_or_drawn, parity_images
+from msedge.data.calibration_images import choose
 from msedge.data.images import read_image
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
