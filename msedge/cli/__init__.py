@@ -21,6 +21,7 @@ _COMMANDS = {
     "predict": ("predict", "predict", "Classify images with a checkpoint, an ONNX file or a .ms."),
     "inspect": ("inspect", "inspect_", "Show what is inside a .ms or ONNX file."),
     "data": ("data", "data", "Make and audit image folders."),
+    "calib": ("calib", "calib", "Choose and audit calibration images."),
     "models": ("models", "models", "List the architectures."),
     "lite": ("lite", "lite", "Install and probe the MindSpore Lite toolchain."),
     "doctor": ("doctor", "doctor", "Say what this machine has and what is missing."),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from msedge.artifact import make_dir, sha256_file, writing
+from msedge.data.calibration_set import is_calibration, load_calibration
 from msedge.data.folder import Samples, class_names, load_flat, load_samples, resolve_root, split_folders
 from msedge.data.images import SUFFIXES, read_image
 from msedge.data.preprocess import Preprocess
@@ -37,12 +38,15 @@ class CalibrationSet:
 def choose_calibration(root_or_samples: Path | str | Samples, n: int = 128, seed: int = 0) -> list[Path]:
     """At most `n` readable images, even over the classes and chosen by `seed`.
 
-    Takes samples, an image folder as `load_samples` does (its train split), or a folder of unlabelled images. Damaged
-    images are passed over. Raises DataError where no readable image is left.
+    Takes samples, an image folder as `load_samples` does (its train split), a folder of unlabelled images, or a set that
+    `msedge calib make` wrote, which is taken whole. Damaged images are passed over. Raises DataError where no readable
+    image is left, or an image of a set is missing or changed.
     """
     if n < 1:
         raise DataError(f"{n} calibration images are too few", "128 is a good number")
-    samples = root_or_samples if isinstance(root_or_samples, Samples) else _samples(root_or_samples)
+    if not isinstance(root_or_samples, Samples) and is_calibration(root_or_samples):
+        return load_calibration(root_or_samples)
+    samples = root_or_samples if isinstance(root_or_samples, Samples) else calibration_samples(root_or_samples)
     rng = np.random.default_rng((seed, 0x63616C))
     queues = [list(rng.permutation(np.flatnonzero(samples.labels == k))) for k in range(len(samples.classes))]
     chosen: list[Path] = []
@@ -58,7 +62,9 @@ def choose_calibration(root_or_samples: Path | str | Samples, n: int = 128, seed
     return chosen
 
 
-def _samples(root: Path | str) -> Samples:
+def calibration_samples(root: Path | str) -> Samples:
+    """The train split of a dataset, else all images of class folders, else those of a folder without classes (then the one
+    class is called ''). Raises DataError where there is no image."""
     folder = resolve_root(root)
     train, val = split_folders(folder)
     if train and val:

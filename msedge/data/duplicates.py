@@ -11,6 +11,12 @@ _BLOCK = 4096
 _POPCOUNT = np.array([bin(i).count("1") for i in range(1 << 16)], np.uint8)
 
 
+def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How many bits of the uint64 arrays (or numbers) differ, element by element with broadcasting."""
+    differ = a ^ b
+    return sum(_POPCOUNT[(differ >> np.uint64(s)) & np.uint64(0xFFFF)] for s in (0, 16, 32, 48))
+
+
 def near_groups(hashes: Sequence[int], distance: int) -> list[list[int]]:
     """Groups (of indices into `hashes`, each of two or more) whose members are linked by Hamming distances <= `distance`.
 
@@ -50,8 +56,7 @@ def _near_pairs_within(unique: np.ndarray, members: np.ndarray, distance: int) -
         rows = members[first : first + _BLOCK]
         for second in range(first, len(members), _BLOCK):
             columns = members[second : second + _BLOCK]
-            differ = unique[rows][:, None] ^ unique[columns][None]
-            counts = sum(_POPCOUNT[(differ >> np.uint64(s)) & np.uint64(0xFFFF)] for s in (0, 16, 32, 48))
+            counts = hamming(unique[rows][:, None], unique[columns][None])
             for i, j in zip(*np.nonzero(counts <= distance), strict=True):
                 if rows[i] != columns[j]:
                     yield int(rows[i]), int(columns[j])

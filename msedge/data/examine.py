@@ -41,13 +41,22 @@ class Examined:
 
 def examine(path: Path) -> Examined:
     """Decode one file and describe it; never raises for the file's sake."""
+    return examine_pixels(path)[0]
+
+
+def examine_pixels(path: Path) -> tuple[Examined, np.ndarray | None]:
+    """As `examine`; also the image, uint8 RGB [height, width, 3], None where it cannot be used."""
     try:
         image = read_image(path)
         data = path.read_bytes()
     except DataError as e:
-        return Examined(path, e.message.removeprefix(f"{path}: "))
+        return Examined(path, e.message.removeprefix(f"{path}: ")), None
     except OSError as e:
-        return Examined(path, f"cannot be read: {(e.strerror or str(e)).lower()}")
+        return Examined(path, f"cannot be read: {(e.strerror or str(e)).lower()}"), None
+    return _described(path, image, data), image
+
+
+def _described(path: Path, image: np.ndarray, data: bytes) -> Examined:
     height, width = image.shape[:2]
     notes = []
     header = read_header(data)

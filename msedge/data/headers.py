@@ -14,6 +14,7 @@ _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
 _PNG_COLOR_TYPES = {3: "palette", 4: "alpha", 6: "alpha"}
 _JPEG_NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_TIFF_FLOAT = {262: (32844, 32845), 339: (3, 6)}  # tag: values; PhotometricInterpretation LogL and LogLuv, SampleFormat
 _FTYP_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF", b"avis": "AVIF"}
 
 
@@ -45,10 +46,22 @@ def read_header(data: bytes) -> Header:
         whole = len(data) >= int.from_bytes(data[2:6], "little")
         return Header("BMP", problem="" if whole else "the file is cut off")
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return Header("TIFF")
+        return _tiff(data)
     if data[:2] in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6") and data[2:3].isspace():
         return Header("PNM")
     return Header("", problem=_what_else(data))
+
+
+def _tiff(data: bytes) -> Header:
+    """Only the kind of numbers is looked at, in the first image's tags (TIFF 6.0 sections 2 and 19)."""
+    order = "little" if data[:2] == b"II" else "big"
+    at = int.from_bytes(data[4:8], order)
+    for entry in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], order), 12):
+        tag, many = (int.from_bytes(data[entry + i : entry + i + n], order) for i, n in ((0, 2), (4, 4)))
+        where = entry + 8 if many <= 2 else int.from_bytes(data[entry + 8 : entry + 12], order)
+        if int.from_bytes(data[where : where + 2], order) in _TIFF_FLOAT.get(tag, ()):
+            return Header("TIFF", problem="floating-point pixels have no agreed range: store 8 or 16 bits")
+    return Header("TIFF")
 
 
 def _what_else(data: bytes) -> str:
