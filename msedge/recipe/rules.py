@@ -59,11 +59,29 @@ _TRAIN_RULES: dict[str, _Check] = {
     "early_stop": _NOT_NEGATIVE,
     "save_minutes": _POSITIVE,
 }
+_QAT_RULES: dict[str, _Check] = {
+    **{
+        k: _TRAIN_RULES[k]
+        for k in ("epochs", "lr", "min_lr", "warmup_epochs", "weight_decay", "clip_norm", "ema", "save_minutes")
+    },
+    "mode": (lambda v: v in ("int8", "weight"), "must be int8 or weight"),
+    "bits": (lambda v: 2 <= v <= 8, "must lie between 2 and 8"),
+    "group": _NOT_NEGATIVE,
+    "activation": (lambda v: v in ("lsq", "ema"), "must be lsq or ema"),
+    "momentum": (lambda v: 0 < v <= 1, "must be above 0 and at most 1"),
+    "calib_images": _POSITIVE,
+    "freeze_epochs": _NOT_NEGATIVE,
+    "scale_lr": _NOT_NEGATIVE,
+    "temperature": _POSITIVE,
+    "kl": _NOT_NEGATIVE,
+    "alpha": _NOT_NEGATIVE,
+}
 _MODEL_RULES: dict[str, _Check] = {"image_size": (lambda v: 16 <= v <= 2048, "must lie between 16 and 2048 pixels")}
 
-_RULES |= {f"{owner}.{k}": c for owner in ("data.augment", "teacher.augment") for k, c in _AUGMENT_RULES.items()}
+_RULES |= {f"{owner}.{k}": c for owner in ("data.augment", "teacher.augment", "qat.augment") for k, c in _AUGMENT_RULES.items()}
 _RULES |= {f"{owner}.{k}": c for owner in ("train", "teacher.train") for k, c in _TRAIN_RULES.items()}
 _RULES |= {f"{owner}.{k}": c for owner in ("model", "teacher.model") for k, c in _MODEL_RULES.items()}
+_RULES |= {f"qat.{k}": c for k, c in _QAT_RULES.items()}
 _SOURCES = ("model", "recipe", "checkpoint", "onnx")
 QUANT_NAMES = {
     "none": "none",
@@ -106,6 +124,7 @@ def _cross_checks(recipe: Recipe) -> Iterator[tuple[str, str]]:
             )
     if recipe.train.min_lr > recipe.train.lr:
         yield "train.min_lr", "'train.min_lr' is above 'train.lr'"
+    yield from _qat_checks(recipe)
     if recipe.teacher is None:
         return
     given = [name for name in _SOURCES if getattr(recipe.teacher, name) is not None]
@@ -119,6 +138,20 @@ def _cross_checks(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "distill", "'distill' gives the teacher no weight: kl, feature and attention are all 0"
     if recipe.teacher.onnx and (d.feature or d.attention):
         yield "distill", "an ONNX teacher gives logits only: 'distill.feature' and 'distill.attention' must be 0"
+
+
+def _qat_checks(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    q = recipe.qat
+    if q is None:
+        return
+    if q.min_lr > q.lr:
+        yield "qat.min_lr", "'qat.min_lr' is above 'qat.lr'"
+    if q.mode == "int8" and (q.bits != 8 or q.group):
+        yield "qat.bits", "'qat.mode' int8 has 8 bits and no groups; fewer are for mode weight"
+    if not (q.kl or q.alpha):
+        yield "qat", "'qat' has no loss: kl and alpha are both 0"
+    if q.freeze_epochs >= q.epochs:
+        yield "qat.freeze_epochs", f"'qat.freeze_epochs' is {q.freeze_epochs}: of {q.epochs} epochs none learns scales"
 
 
 def _get(recipe: Recipe, key: str) -> Any:

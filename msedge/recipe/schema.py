@@ -116,6 +116,36 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True)
+class QatConfig:
+    """Quantisation-aware training of a finished model, which is also its teacher.
+
+    loss = kl * KL(float model / T, quantised model / T) * T^2 + alpha * CE
+    """
+
+    checkpoint: str | None = None  # a checkpoint folder; None: the model that this recipe trains
+    mode: str = "int8"  # int8 (weights and activations), or weight (weights only)
+    bits: int = 8  # of weights; int8 has 8
+    group: int = 0  # weights that share a scale, in mode weight; 0: all of an output channel
+    activation: str = "lsq"  # how scales of activations are found: lsq (learned) or ema (moving averages of the extremes)
+    momentum: float = 0.05  # share of a batch in the moving averages
+    calib_images: int = 128  # training images that the first scales are made from
+    epochs: int = 5
+    freeze_epochs: int = 1  # at the end, with all scales as they are
+    lr: float = 5e-5  # peak, of weights
+    scale_lr: float = 5e-4  # peak, of the logarithms of scales and of zero points as shares of the range
+    min_lr: float = 1e-6
+    warmup_epochs: float = 0.5
+    weight_decay: float = 0.0
+    clip_norm: float = 5.0  # global gradient norm; 0: off
+    ema: float = 0.98  # decay of the averaged weights and scales; 0: off
+    temperature: float = 1.0
+    kl: float = 1.0
+    alpha: float = 0.0
+    save_minutes: float = 5.0
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_scale=(0.7, 1.0), color_jitter=0.2))
+
+
+@dataclass(frozen=True)
 class Recipe:
     name: str = "unnamed"
     seed: int = 0
@@ -124,4 +154,5 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     teacher: TeacherConfig | None = None
     distill: DistillConfig = field(default_factory=DistillConfig)
+    qat: QatConfig | None = None  # None: no quantisation-aware training
     convert: ConvertConfig = field(default_factory=ConvertConfig)

@@ -37,7 +37,11 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class Fitting:
-    """One model in training. `extra(batch)` gives the task's inputs after images and targets (teacher logits or images)."""
+    """One model in training. `extra(batch)` gives the task's inputs after images and targets (teacher logits or images).
+
+    `shadow` is a second cell like the model, for evaluation; `judge(evaluator)` gives the score that chooses the best
+    epoch and the columns of the history (default: top-1 accuracy); `prepare(epoch)` is called before each epoch's steps.
+    """
 
     spec: ModelSpec
     model: nn.Cell
@@ -49,13 +53,16 @@ class Fitting:
     seed: int
     label: str
     extra: Callable[[int, int, Batch], tuple[np.ndarray, ...]] = lambda epoch, step, batch: ()
+    shadow: nn.Cell | None = None
+    judge: Callable[[Evaluator], tuple[float, dict[str, float]]] | None = None
+    prepare: Callable[[int], None] = lambda epoch: None
 
     def __post_init__(self):
         projections = list(getattr(self.task, "project", nn.CellList()).get_parameters())
         own = list(state(self.model).values())
         trained = [p for p in own if p.requires_grad] + projections
         self.step = TrainStep(self.task, trained, self.config)
-        self.shadow = build(self.spec)
+        self.shadow = self.shadow or build(self.spec)
         averaged = list(state(self.shadow).values())
         self.average = Average(own, averaged, self.config.ema) if self.config.ema else None
         self.evaluator = Evaluator(self.shadow)
@@ -71,6 +78,13 @@ class Fitting:
         self.progress = Progress()
         self.compiled = False
         copy_parameters(self.model, self.shadow)
+
+    def score(self) -> tuple[float, dict[str, float]]:
+        """The shadow's score, and what the history says of it."""
+        if self.judge:
+            return self.judge(self.evaluator)
+        accuracy = self.evaluator.accuracy(self.val)
+        return accuracy, {"val_accuracy": accuracy}
 
     def resume(self) -> None:
         self.progress = self.state.load(self.out / LAST)
@@ -96,6 +110,7 @@ class Fitting:
     def _epoch(self, reporter: Reporter, stop: StopRequest) -> None:
         p, steps = self.progress, self.train.steps_per_epoch
         self.model.set_train(True)
+        self.prepare(p.epoch)
         saved = time.monotonic()
         before = time.monotonic()
         batches = self.train.epoch(p.epoch, p.step_in_epoch)
@@ -143,19 +158,19 @@ class Fitting:
         p, steps = self.progress, self.train.steps_per_epoch
         if not self.average:
             copy_parameters(self.model, self.shadow)
-        accuracy = self.evaluator.accuracy(self.val)
-        best = accuracy > p.best_accuracy
+        score, columns = self.score()
+        best = score > p.best_accuracy
         row = {
             "epoch": p.epoch + 1,
             "lr": learning_rate(self.config, (p.epoch + 1) * steps, steps),
             **{name: total / steps for name, total in p.sums.items()},
             "train_accuracy": p.right / p.seen,
-            "val_accuracy": accuracy,
+            **columns,
             "images_per_s": p.timed / p.seconds if p.seconds else 0.0,
             "seconds": p.seconds,
         }
         if best:
-            p.best_accuracy, p.best_epoch = accuracy, p.epoch
+            p.best_accuracy, p.best_epoch = score, p.epoch
             save_checkpoint(self.shadow, self.out / BEST)
         p.history.append(row)
         p.epoch, p.step_in_epoch, p.sums, p.right, p.seen = p.epoch + 1, 0, {}, 0, 0

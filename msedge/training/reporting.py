@@ -52,9 +52,10 @@ class Reporter:
 
     def epoch(self, row: dict, best: bool) -> None:
         self.last_line = time.monotonic()
+        agreement = f"  agreement {row['val_agreement']:.1%}" if "val_agreement" in row else ""
         self.say(
             f"{self.label} epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.3f}  train {row['train_accuracy']:.1%}  "
-            f"val {row['val_accuracy']:.1%}{' (best)' if best else ''}  {row['images_per_s']:.0f} img/s"
+            f"val {row['val_accuracy']:.1%}{agreement}{' (best)' if best else ''}  {row['images_per_s']:.0f} img/s"
         )
 
     def _left(self, epoch: int, step: int) -> str:

@@ -25,7 +25,7 @@ class TrainStep(nn.Cell):
     """AdamW (Loshchilov and Hutter, arXiv:1711.05101) on everything in `task` that requires gradients, `frozen` apart.
 
     The cell keeps no hidden state besides `state()`: learning rate and step number come in with each call, so a step is a
-    pure function of (parameters, moments, batch, step).
+    pure function of (parameters, moments, batch, step). `shares` are each parameter's shares of the learning rate.
     """
 
     def __init__(self, task: nn.Cell, trained: list[Parameter], config: TrainConfig):
@@ -36,6 +36,7 @@ class TrainStep(nn.Cell):
         self.second = self.parameters.clone("adam_v", "zeros")
         self.weight_decay = config.weight_decay
         self.decays = tuple(decays(p) for p in trained)
+        self.shares = np.ones(len(trained), np.float32)
         self.beta1, self.beta2 = config.betas
         self.eps = config.eps
         self.clip_norm = config.clip_norm
@@ -51,10 +52,10 @@ class TrainStep(nn.Cell):
     def state(self) -> list[Parameter]:
         return [*self.first, *self.second]
 
-    def construct(self, settings, *batch):
+    def construct(self, settings, shares, *batch):
         (_, parts, logits), grads = self.gradients(*batch)
         if self.native:
-            norm = self.adam(settings, self.parameters, self.first, self.second, grads)
+            norm = self.adam(settings, shares, self.parameters, self.first, self.second, grads)
             return ops.depend(parts, norm), logits
         rate, decay = settings[0], settings[1]
         scale = 1.0
@@ -67,7 +68,7 @@ class TrainStep(nn.Cell):
             g = grads[i] * scale if self.clip_norm else grads[i]
             weight_decay = decay if self.decays[i] else 0.0
             moments = (self.first[i], self.second[i])
-            self.adam(self.parameters[i], *moments, rate, self.beta1, self.beta2, self.eps, weight_decay, g)
+            self.adam(self.parameters[i], *moments, rate * shares[i], self.beta1, self.beta2, self.eps, weight_decay, g)
         return parts, logits
 
     def run(self, lr: float, step: int, *batch: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
@@ -75,7 +76,7 @@ class TrainStep(nn.Cell):
         correction = np.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)  # of both moments, which start at zero
         rates = (lr * correction, self.weight_decay / correction)
         settings = Tensor(np.array([*rates, self.beta1, self.beta2, self.eps, self.clip_norm], np.float32))
-        parts, logits = self(settings, *(Tensor(b) for b in batch))
+        parts, logits = self(settings, Tensor(self.shares), *(Tensor(b) for b in batch))
         return {n: float(v.asnumpy()) for n, v in zip(self.task.part_names, parts, strict=True)}, logits.asnumpy()
 
 

@@ -8,7 +8,7 @@ enum { RATE, DECAY, BETA1, BETA2, EPS, LIMIT };
 struct list {
     float **values, **first, **second, **gradients;
     const int64_t *sizes;
-    const float *settings, *decays;
+    const float *settings, *decays, *rates;
     double *sums;
     float factor;
 };
@@ -31,7 +31,7 @@ static void update_piece(void *arguments, int64_t piece) {
     struct list *a = arguments;
     float *p = a->values[piece], *m = a->first[piece], *v = a->second[piece];
     const float *gradient = a->gradients[piece], *s = a->settings;
-    float rate = s[RATE], decay = s[DECAY] * a->decays[piece], beta1 = s[BETA1], beta2 = s[BETA2], eps = s[EPS];
+    float rate = s[RATE] * a->rates[piece], decay = s[DECAY] * a->decays[piece], beta1 = s[BETA1], beta2 = s[BETA2], eps = s[EPS];
     float factor = a->factor;
 #pragma omp simd
     for (int64_t i = 0; i < a->sizes[piece]; i++) {
@@ -42,17 +42,17 @@ static void update_piece(void *arguments, int64_t piece) {
     }
 }
 
-/* ([rate, decay, beta1, beta2, eps, limit], decays [n], n values, n first moments, n second moments, n gradients) to the
- * norm of the gradients [1]. `rate` holds the corrections of the moments; decays: the share of `decay` for each tensor.
+/* ([rate, decay, beta1, beta2, eps, limit], decays [n], rates [n], n values, n first moments, n second moments, n gradients)
+ * to the norm of the gradients [1]. `rate` holds the corrections of the moments; decays and rates: each tensor's share.
  * A limit above 0 scales the gradients so that their norm is at most the limit (plus 1e-6). */
 KERNEL(adamw) {
-    int many = (count - 3) / 4;
+    int many = (count - 4) / 4;
     int64_t sizes[many];
     double sums[many], total = 0;
-    float **lists = (float **)data + 2;
-    for (int i = 0; i < many; i++) sizes[i] = elements(shapes[i + 2], ranks[i + 2]);
+    float **lists = (float **)data + 3;
+    for (int i = 0; i < many; i++) sizes[i] = elements(shapes[i + 3], ranks[i + 3]);
     struct list a = {.values = lists, .first = lists + many, .second = lists + 2 * many, .gradients = lists + 3 * many,
-                     .sizes = sizes, .settings = data[0], .decays = data[1], .sums = sums, .factor = 1};
+                     .sizes = sizes, .settings = data[0], .decays = data[1], .rates = data[2], .sums = sums, .factor = 1};
     run_pieces(square_piece, &a, many);
     for (int i = 0; i < many; i++) total += sums[i];
     float norm = (float)sqrt(total), limit = a.settings[LIMIT];

@@ -94,13 +94,13 @@ class AdamW(nn.Cell):
         self.forward = ops.Custom(f"{library()}:adamw", out_shape=_one, out_dtype=_first, func_type="aot")
         self.forward.add_prim_attr("side_effect_mem", True)
         count = len(decays)
-        kinds = [sig_rw.RW_READ] * 2 + [sig_rw.RW_WRITE] * (3 * count) + [sig_rw.RW_READ] * count
+        kinds = [sig_rw.RW_READ] * 3 + [sig_rw.RW_WRITE] * (3 * count) + [sig_rw.RW_READ] * count
         self.forward.set_signatures(tuple(make_sig(f"x{i}", kind) for i, kind in enumerate(kinds)))
 
-    def construct(self, settings, parameters, first, second, gradients):
-        """`settings`: [rate with the moments' correction, decay, beta1, beta2, eps, limit of the norm or 0]. Tuples of
-        parameters, moments and gradients. Gives the norm of the gradients [1]."""
-        return self.forward(settings, self.decays, *parameters, *first, *second, *gradients)
+    def construct(self, settings, rates, parameters, first, second, gradients):
+        """`settings`: [rate with the moments' correction, decay, beta1, beta2, eps, limit of the norm or 0]; `rates`: each
+        parameter's share of the rate. Tuples of parameters, moments and gradients. Gives the norm of the gradients [1]."""
+        return self.forward(settings, self.decays, rates, *parameters, *first, *second, *gradients)
 
 
 class BatchNormAct(nn.Cell):

@@ -143,7 +143,9 @@ class _Builder:
         self.shapes = _shapes(graph)
         self.momentum = Parameter(Tensor(np.zeros(1, np.float32)), name="momentum", requires_grad=False)
         self.initialisers = {
-            name: Parameter(Tensor(value), name=name, requires_grad=learn and name not in fixed and trainable(name, value, graph))
+            name: Parameter(
+                Tensor(value), name=name, requires_grad=learn and name not in fixed and trainable(name, value, graph)
+            )
             for name, value in graph.weights.items()
             if value.dtype == np.float32
         }

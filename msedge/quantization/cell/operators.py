@@ -72,9 +72,7 @@ class Conv(Unit):
         depthwise = group == out == context.shapes[step.inputs[0]][1] and kernel[0] == kernel[1] in (1, 3, 5, 7)
         same = (top, left, bottom, right) == (kernel[0] // 2,) * 4 and stride in ((1, 1), (2, 2)) and dilation == (1, 1)
         pads = (top, bottom, left, right)
-        plain = ops.Conv2D(
-            out, tuple(kernel), pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=group
-        )
+        plain = ops.Conv2D(out, tuple(kernel), pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=group)
         ready = native.available()
         self.product = native.Depthwise(stride[0]) if ready and depthwise and same else plain
         self.add = compiled.ChannelBias() if ready else ops.BiasAdd()

@@ -176,16 +176,21 @@ class Update(nn.Cell):
         self.second = self.parameters.clone("v", "zeros")
         self.adam = native.AdamW(decays)
 
-    def construct(self, settings, *gradients):
+    def construct(self, settings, rates, *gradients):
         before = self.parameters[0].sum()
-        norm = self.adam(settings, self.parameters, self.first, self.second, gradients)
+        norm = self.adam(settings, rates, self.parameters, self.first, self.second, gradients)
         return norm, before, self.parameters[0].sum()
 
 
 @pytest.mark.parametrize("limit", [0.0, 1.0, 1e9])
 def test_adamw_in_place(limit):
     """Against the formula in float64; what the graph reads before and after the update is in that order."""
-    shapes, decays, (beta1, beta2, eps, decay) = ((3, 4), (50_000,), (7,)), (1.0, 0.0, 0.5), (0.9, 0.99, 1e-8, 0.1)
+    shapes, decays, rates, (beta1, beta2, eps, decay) = (
+        ((3, 4), (50_000,), (7,)),
+        (1.0, 0.0, 0.5),
+        (1.0, 2.0, 0.0),
+        (0.9, 0.99, 1e-8, 0.1),
+    )
     values = tensors(*shapes)
     expected, m, v = [t.asnumpy().astype(np.float64) for t in values], [0, 0, 0], [0, 0, 0]
     update = Update([Parameter(t, name=f"p{i}") for i, t in enumerate(values)], decays)
@@ -197,9 +202,11 @@ def test_adamw_in_place(limit):
             g = g * (min(1, limit / norm) if limit else 1)
             m[i], v[i] = beta1 * m[i] + (1 - beta1) * g, beta2 * v[i] + (1 - beta2) * g**2
             change = correction * m[i] / (np.sqrt(v[i]) + eps) + decay * decays[i] * expected[i]
-            expected[i] = expected[i] - 0.01 * change
+            expected[i] = expected[i] - 0.01 * rates[i] * change
         settings = np.array([0.01 * correction, decay / correction, beta1, beta2, eps, limit], np.float32)
-        read = [float(t.asnumpy().reshape(-1)[0]) for t in update(Tensor(settings), *(Tensor(g) for g in gradients))]
+        read = [
+            float(t.asnumpy().reshape(-1)[0]) for t in update(*(Tensor(v) for v in (settings, np.float32(rates), *gradients)))
+        ]
         assert read == pytest.approx([norm, before, expected[0].sum()], rel=1e-5)
     for parameter, value in zip(update.parameters, expected, strict=True):
         assert parameter.asnumpy() == pytest.approx(value, abs=1e-5)
