@@ -1,0 +1,282 @@
+"""Where a quantised model loses its accuracy: the error of every node, simulated and in the real runtime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msedge.artifact import write_json
+from msedge.errors import DataError
+from msedge.progress import Progress, no_progress
+from msedge.quantization.graph import Unit
+from msedge.quantization.node_values import RuntimeNodes, Traced
+from msedge.quantization.onnx_simulation import Simulation
+from msedge.quantization.plan import Plan, TensorPlan
+from msedge.verification.metrics import SQNR_CAP_DB
+
+PARTED_DB = 10.0  # the error has a tenth of the signal's power
+KERNEL_DB = 20.0  # between the runtime and the plan's simulation: sums and roundings differ, kernels do not
+
+
+@dataclass(frozen=True)
+class NodeError:
+    """One node against the float model, over all images. SQNR in dB and mean cosine of the output by the plan (errors of the
+    nodes before included); shares of the float model's values outside the planned range, of the output (`clipped`) and the
+    worst input; ranges seen and planned (None where the output is not quantised).
+
+    `runtime_db` and `runtime_cosine`: the real runtime against the float model; `kernel_db`: against the simulated plan;
+    None where not measured.
+    """
+
+    name: str
+    op: str
+    precision: str
+    sqnr_db: float
+    cosine: float
+    clipped: float
+    input_clipped: float
+    seen: tuple[float, float]
+    calibrated: tuple[float, float] | None
+    runtime_db: float | None = None
+    runtime_cosine: float | None = None
+    kernel_db: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """`nodes` in the order of execution."""
+
+    images: int
+    nodes: tuple[NodeError, ...]
+
+    def worst(self, n: int) -> list[NodeError]:
+        """The `n` quantised nodes with the least SQNR."""
+        return sorted((e for e in self.nodes if e.precision != "float"), key=lambda e: e.sqnr_db)[:n]
+
+    def first_below(self, what: str = "runtime_db", limit: float = PARTED_DB) -> NodeError | None:
+        """The first node whose `what` (sqnr_db, runtime_db, kernel_db) is below `limit` dB."""
+        return next((e for e in self.nodes if getattr(e, what) is not None and getattr(e, what) < limit), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        first = {
+            "sqnr_db": self.first_below("sqnr_db"),
+            "runtime_db": self.first_below("runtime_db"),
+            "kernel_db": self.first_below("kernel_db", KERNEL_DB),
+        }
+        below = {what: e.name if e else None for what, e in first.items()}
+        return {"images": self.images, "first_below": below, "nodes": [dict(vars(e)) for e in self.nodes]}
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON. Raises ArtifactError."""
+        write_json(file, self.to_dict())
+
+
+def layer_report(
+    simulation: Simulation,
+    plan: Plan,
+    images: np.ndarray,
+    runtime: RuntimeNodes | None = None,
+    progress: Progress = no_progress,
+) -> LayerReport:
+    """Measure every node of the plan on float32 [N, 3, H, W]; with `runtime` (the `.ms` that the plan was written into) also
+    what the real kernels make of it. Raises DataError for no images, ArtifactError for a plan of another model.
+    """
+    if not len(images):
+        raise DataError("there are no images to measure layers with", "eight are enough")
+    plan.check(simulation.graph)
+    units = [u for name, u in simulation.graph.units.items() if name in plan.nodes]
+    tallies = {u.name: _Tally(u.name) for u in units}
+    after = runtime.tensor_of if runtime else {}
+    wanted = list(dict.fromkeys(t for u in units for t in (*u.roots, u.output, after.get(u.name, u.output))))
+    with progress("measuring layers", len(images)) as report:
+        for done, image in enumerate(images, 1):
+            float_values = simulation.tensors(image[None], wanted)
+            planned = simulation.tensors(image[None], wanted, plan)
+            real = runtime.units(image[None], {t: v.shape for t, v in float_values.items()}) if runtime else {}
+            for unit in units:
+                tally = tallies[unit.name]
+                tally.plan.add(float_values[unit.output], planned[unit.output])
+                tally.see(float_values, unit, plan)
+                if unit.name in real:
+                    tensor = after[unit.name]
+                    tally.runtime.add(float_values[tensor], real[unit.name])
+                    tally.kernel.add(planned[tensor], real[unit.name])
+            report(done)
+    return LayerReport(len(images), tuple(tallies[u.name].result(u.op, plan, u.output) for u in units))
+
+
+class Agreement:
+    """Signal, noise and cosine of pairs of arrays, added up."""
+
+    def __init__(self):
+        self.signal = self.noise = 0.0
+        self.cosines: list[float] = []
+
+    def add(self, reference: np.ndarray, other: np.ndarray) -> None:
+        a, b = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+        finite = np.isfinite(b).all()
+        self.signal += float(a @ a)
+        self.noise += float(((a - b) ** 2).sum()) if finite else math.inf
+        lengths = math.sqrt(float(a @ a) * float(b @ b)) if finite else 0.0
+        self.cosines.append(float(a @ b) / lengths if lengths else float(finite and np.array_equal(a, b)))
+
+    @property
+    def db(self) -> float | None:
+        """SQNR in dB, within 200 of 0; None where nothing was added."""
+        if not self.cosines:
+            return None
+        if not self.noise or not self.signal:
+            return SQNR_CAP_DB if not self.noise else -SQNR_CAP_DB
+        ratio = self.signal / self.noise
+        return float(np.clip(10 * math.log10(ratio), -SQNR_CAP_DB, SQNR_CAP_DB)) if ratio else -SQNR_CAP_DB
+
+    @property
+    def cosine(self) -> float | None:
+        return float(np.mean(self.cosines)) if self.cosines else None
+
+
+@dataclass
+class _Tally:
+    name: str
+    plan: Agreement = field(default_factory=Agreement)
+    runtime: Agreement = field(default_factory=Agreement)
+    kernel: Agreement = field(default_factory=Agreement)
+    low: float = math.inf
+    high: float = -math.inf
+    clipped: list[float] = field(default_factory=list)
+    input_clipped: list[float] = field(default_factory=list)
+
+    def see(self, values: dict[str, np.ndarray], unit: Unit, plan: Plan) -> None:
+        out = values[unit.output]
+        self.low, self.high = min(self.low, float(out.min())), max(self.high, float(out.max()))
+        if plan.nodes[unit.name].precision == "int8":
+            self.clipped.append(clipped_share(out, plan.tensors[unit.output]))
+            self.input_clipped.append(max(clipped_share(values[r], plan.tensors[r]) for r in unit.roots))
+
+    def result(self, op: str, plan: Plan, output: str) -> NodeError:
+        precision = plan.nodes[self.name].precision
+        return NodeError(
+            self.name,
+            op,
+            precision,
+            self.plan.db,
+            self.plan.cosine,
+            float(np.mean(self.clipped)) if self.clipped else 0.0,
+            float(np.mean(self.input_clipped)) if self.input_clipped else 0.0,
+            (self.low, self.high),
+            range_of(plan.tensors[output]) if precision == "int8" else None,
+            self.runtime.db,
+            self.runtime.cosine,
+            self.kernel.db,
+        )
+
+
+def range_of(t: TensorPlan) -> tuple[float, float]:
+    """Smallest and largest real number that a tensor with one scale can store."""
+    return (t.low - t.zero_point[0]) * t.scale[0], (t.high - t.zero_point[0]) * t.scale[0]
+
+
+def clipped_share(values: np.ndarray, t: TensorPlan) -> float:
+    """Share of `values` that the plan cannot store within half a step."""
+    low, high = range_of(t)
+    half = t.scale[0] / 2
+    return float(((values < low - half) | (values > high + half)).mean())
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """`trail` has (node, type, SQNR dB) for every compared node in the order of execution; `limit` is in dB."""
+
+    limit: float
+    trail: tuple[tuple[str, str, float], ...]
+
+    @property
+    def node(self) -> str | None:
+        """The first node where the two part; None where they do not."""
+        return next((name for name, _, db in self.trail if db < self.limit), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"limit_db": self.limit, "node": self.node, "trail": [list(t) for t in self.trail]}
+
+
+def first_divergence(
+    quantised: RuntimeNodes, reference: RuntimeNodes | Simulation, images: np.ndarray, limit: float = PARTED_DB
+) -> Divergence:
+    """Walk the real runtime node by node and find where it parts from the float model by an SQNR below `limit` dB.
+
+    A float `.ms` as `reference` lets every node be compared that both have by name; a simulation the units only. Raises
+    DataError where nothing can be compared.
+    """
+    tallies: dict[str, tuple[str, Agreement]] = {}
+    for image in images:
+        for node, expected, value in _pairs(quantised, reference, image[None]):
+            tallies.setdefault(node.name, (node.type, Agreement()))[1].add(expected, value)
+    if not tallies:
+        raise DataError("the two models have no node in common", "give models made of the same ONNX file")
+    return Divergence(limit, tuple((name, kind, tally.db) for name, (kind, tally) in tallies.items()))
+
+
+def _pairs(
+    quantised: RuntimeNodes, reference: RuntimeNodes | Simulation, image: np.ndarray
+) -> Iterable[tuple[Traced, np.ndarray, np.ndarray]]:
+    traced = quantised.trace(image)
+    if isinstance(reference, RuntimeNodes):
+        expected = {t.name: t for t in reference.trace(image)}
+        for node in traced:
+            other = expected.get(node.name)
+            if other is not None and other.value.shape == node.value.shape and other.type == node.type:
+                yield node, other.value, node.value
+        return
+    tensors = quantised.tensor_of
+    values = reference.tensors(image, list(dict.fromkeys(tensors[t.name] for t in traced if t.unit)))
+    found = quantised.in_onnx_layout(traced, {t: v.shape for t, v in values.items()})
+    for node in traced:
+        if node.unit:
+            yield node, values[tensors[node.name]], found[node.name]
+
+
+def rows(report: LayerReport, nodes: Sequence[NodeError] | None = None) -> tuple[list[str], list[list[str]]]:
+    """Column names and cells for a table of `nodes` (default: all)."""
+    real = any(e.runtime_db is not None for e in report.nodes)
+    columns = ["node", "precision", "SQNR dB", "cosine", "clipped", "input clipped", "seen", "calibrated"]
+    cells = [
+        [
+            e.name,
+            e.precision,
+            f"{e.sqnr_db:.1f}",
+            f"{e.cosine:.5f}",
+            f"{e.clipped:.3%}",
+            f"{e.input_clipped:.3%}",
+            _range(e.seen),
+            _range(e.calibrated),
+            *((_db(e.runtime_db), _db(e.kernel_db)) if real else ()),
+        ]
+        for e in (report.nodes if nodes is None else nodes)
+    ]
+    return columns + (["runtime dB", "kernel dB"] if real else []), cells
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g}"
+
+
+def _db(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def table(report: LayerReport, nodes: Sequence[NodeError] | None = None, title: str = "Error of every node"):
+    """A rich table of `nodes` (default: all)."""
+    from rich.table import Table
+
+    columns, cells = rows(report, nodes)
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(columns):
+        made.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+    for row in cells:
+        made.add_row(*row)
+    return made
