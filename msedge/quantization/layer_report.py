@@ -14,13 +14,16 @@ from msedge.artifact import write_json
 from msedge.errors import DataError
 from msedge.progress import Progress, no_progress
 from msedge.quantization.graph import Unit
+from msedge.quantization.kernel_check import KernelCheck
 from msedge.quantization.node_values import RuntimeNodes, Traced
 from msedge.quantization.onnx_simulation import Simulation
 from msedge.quantization.plan import Plan, TensorPlan
 from msedge.verification.metrics import SQNR_CAP_DB
 
 PARTED_DB = 10.0  # the error has a tenth of the signal's power
-KERNEL_DB = 20.0  # between the runtime and the plan's simulation: sums and roundings differ, kernels do not
+KERNEL_STEPS = 1  # that a right kernel may be off
+
+Values = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class NodeError:
     nodes before included); shares of the float model's values outside the planned range, of the output (`clipped`) and the
     worst input; ranges seen and planned (None where the output is not quantised).
 
-    `runtime_db` and `runtime_cosine`: the real runtime against the float model; `kernel_db`: against the simulated plan;
-    None where not measured.
+    `runtime_db` and `runtime_cosine`: the real runtime against the float model; `simulation_db`: against the simulated plan
+    (roundings that differ add up over the nodes); `kernel_steps`: the kernel against exact arithmetic on its own inputs, the
+    largest difference in steps of the output's scale. None where not measured.
     """
 
     name: str
@@ -44,7 +48,8 @@ class NodeError:
     calibrated: tuple[float, float] | None
     runtime_db: float | None = None
     runtime_cosine: float | None = None
-    kernel_db: float | None = None
+    simulation_db: float | None = None
+    kernel_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,23 @@ class LayerReport:
         return sorted((e for e in self.nodes if e.precision != "float"), key=lambda e: e.sqnr_db)[:n]
 
     def first_below(self, what: str = "runtime_db", limit: float = PARTED_DB) -> NodeError | None:
-        """The first node whose `what` (sqnr_db, runtime_db, kernel_db) is below `limit` dB."""
+        """The first node whose `what` (sqnr_db, runtime_db, simulation_db) is below `limit` dB."""
         return next((e for e in self.nodes if getattr(e, what) is not None and getattr(e, what) < limit), None)
 
+    @property
+    def wrong_kernels(self) -> list[NodeError]:
+        """The nodes whose kernel computes something else than the plan says."""
+        return [e for e in self.nodes if e.kernel_steps is not None and e.kernel_steps > KERNEL_STEPS]
+
     def to_dict(self) -> dict[str, Any]:
-        first = {
-            "sqnr_db": self.first_below("sqnr_db"),
-            "runtime_db": self.first_below("runtime_db"),
-            "kernel_db": self.first_below("kernel_db", KERNEL_DB),
+        first = {what: self.first_below(what) for what in ("sqnr_db", "runtime_db", "simulation_db")}
+        return {
+            "images": self.images,
+            "first_below": {what: e.name if e else None for what, e in first.items()},
+            "limit_db": PARTED_DB,
+            "wrong_kernels": [e.name for e in self.wrong_kernels],
+            "nodes": [dict(vars(e)) for e in self.nodes],
         }
-        below = {what: e.name if e else None for what, e in first.items()}
-        return {"images": self.images, "first_below": below, "nodes": [dict(vars(e)) for e in self.nodes]}
 
     def save(self, file: Path) -> None:
         """Write it as JSON. Raises ArtifactError."""
@@ -91,23 +102,43 @@ def layer_report(
     plan.check(simulation.graph)
     units = [u for name, u in simulation.graph.units.items() if name in plan.nodes]
     tallies = {u.name: _Tally(u.name) for u in units}
-    after = runtime.tensor_of if runtime else {}
-    wanted = list(dict.fromkeys(t for u in units for t in (*u.roots, u.output, after.get(u.name, u.output))))
+    real = _Real(runtime, plan) if runtime else None
+    wanted = list(dict.fromkeys(t for u in units for t in (*u.roots, *u.inputs, u.output, *(real.tensors(u) if real else ()))))
     with progress("measuring layers", len(images)) as report:
         for done, image in enumerate(images, 1):
             float_values = simulation.tensors(image[None], wanted)
             planned = simulation.tensors(image[None], wanted, plan)
-            real = runtime.units(image[None], {t: v.shape for t, v in float_values.items()}) if runtime else {}
             for unit in units:
-                tally = tallies[unit.name]
-                tally.plan.add(float_values[unit.output], planned[unit.output])
-                tally.see(float_values, unit, plan)
-                if unit.name in real:
-                    tensor = after[unit.name]
-                    tally.runtime.add(float_values[tensor], real[unit.name])
-                    tally.kernel.add(planned[tensor], real[unit.name])
+                tallies[unit.name].plan.add(float_values[unit.output], planned[unit.output])
+                tallies[unit.name].see(float_values, unit, plan)
+            if real:
+                real.add(image[None], float_values, planned, tallies)
             report(done)
     return LayerReport(len(images), tuple(tallies[u.name].result(u.op, plan, u.output) for u in units))
+
+
+class _Real:
+    """Reads the runtime and adds what it says to the tallies."""
+
+    def __init__(self, runtime: RuntimeNodes, plan: Plan):
+        self.runtime = runtime
+        self.check = KernelCheck(runtime.runner.file.read_bytes(), runtime.graph, plan)
+
+    def tensors(self, unit: Unit) -> tuple[str, ...]:
+        return (self.runtime.tensor_of[unit.name],)
+
+    def add(self, image: np.ndarray, float_values: Values, planned: Values, tallies: dict[str, _Tally]) -> None:
+        nodes = self.runtime.read(image)
+        shapes = {t: v.shape for t, v in float_values.items()}
+        stored = {n.name: n.outputs[0] for n in nodes}
+        for name, value in self.runtime.in_onnx_layout(self.runtime.real(nodes), shapes).items():
+            tensor, tally = self.runtime.tensor_of[name], tallies.get(name)
+            if tally is None:
+                continue
+            tally.runtime.add(float_values[tensor], value)
+            tally.simulation.add(planned[tensor], value)
+            if (steps := self.check.steps(name, stored, shapes)) is not None:
+                tally.steps = max(steps, tally.steps or 0)
 
 
 class Agreement:
@@ -145,13 +176,14 @@ class _Tally:
     name: str
     plan: Agreement = field(default_factory=Agreement)
     runtime: Agreement = field(default_factory=Agreement)
-    kernel: Agreement = field(default_factory=Agreement)
+    simulation: Agreement = field(default_factory=Agreement)
+    steps: int | None = None
     low: float = math.inf
     high: float = -math.inf
     clipped: list[float] = field(default_factory=list)
     input_clipped: list[float] = field(default_factory=list)
 
-    def see(self, values: dict[str, np.ndarray], unit: Unit, plan: Plan) -> None:
+    def see(self, values: Values, unit: Unit, plan: Plan) -> None:
         out = values[unit.output]
         self.low, self.high = min(self.low, float(out.min())), max(self.high, float(out.max()))
         if plan.nodes[unit.name].precision == "int8":
@@ -172,7 +204,8 @@ class _Tally:
             range_of(plan.tensors[output]) if precision == "int8" else None,
             self.runtime.db,
             self.runtime.cosine,
-            self.kernel.db,
+            self.simulation.db,
+            self.steps,
         )
 
 
@@ -254,11 +287,11 @@ def rows(report: LayerReport, nodes: Sequence[NodeError] | None = None) -> tuple
             f"{e.input_clipped:.3%}",
             _range(e.seen),
             _range(e.calibrated),
-            *((_db(e.runtime_db), _db(e.kernel_db)) if real else ()),
+            *((_db(e.runtime_db), _db(e.simulation_db), _steps(e.kernel_steps)) if real else ()),
         ]
         for e in (report.nodes if nodes is None else nodes)
     ]
-    return columns + (["runtime dB", "kernel dB"] if real else []), cells
+    return columns + (["runtime dB", "to plan dB", "kernel steps"] if real else []), cells
 
 
 def _range(ends: tuple[float, float] | None) -> str:
@@ -267,6 +300,10 @@ def _range(ends: tuple[float, float] | None) -> str:
 
 def _db(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
+
+
+def _steps(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def table(report: LayerReport, nodes: Sequence[NodeError] | None = None, title: str = "Error of every node"):

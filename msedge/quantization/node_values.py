@@ -15,6 +15,7 @@ import numpy as np
 
 from msedge.errors import ModelError
 from msedge.lite.ms_file import read_ms
+from msedge.lite.protocol import NodeTrace
 from msedge.quantization.graph import ModelGraph
 from msedge.quantization.plan import Plan, dequantize_array
 from msedge.runtime.lite_runner import LiteRunner
@@ -42,10 +43,16 @@ class RuntimeNodes:
 
     def trace(self, image: np.ndarray) -> list[Traced]:
         """All nodes with a floating-point or planned int8 value, in the order of execution, for float32 [1, 3, H, W]."""
+        return self.real(self.read(image))
+
+    def read(self, image: np.ndarray) -> list[NodeTrace]:
+        """What the runtime reports, values as stored."""
+        return [node for node in self.runner.session.trace(image) if node.outputs]
+
+    def real(self, nodes: list[NodeTrace]) -> list[Traced]:
+        """The same as real numbers, without nodes whose scale is not known. Raises ModelError where none is of the graph."""
         found = []
-        for node in self.runner.session.trace(image):
-            if not node.outputs:
-                continue
+        for node in nodes:
             value = self._real(node.name, node.outputs[0])
             if value is not None:
                 found.append(Traced(node.name, node.type, value, node.name in self.graph.units))
