@@ -20,7 +20,6 @@ from msedge.quantization.plan import Plan, TensorPlan, quantize_array
 _FORMS = {"Conv": ("Conv2DFusion",), "Gemm": ("MatMulFusion",), "MatMul": ("MatMulFusion",)}
 _SAME_MODEL = "convert the ONNX that the plan was made for"
 _BIAS_LIMIT = 2.0**30  # of the 2^31 of an accumulator
-_SMALLEST_STEP = 2.0**-28  # of an output step: a shift by more bits than the kernels can do
 _HALF_FROM = 1024  # float constants of so many numbers are stored in float16
 
 
@@ -62,12 +61,13 @@ def rewrite_int8(ms: bytes, graph: ModelGraph, plan: Plan) -> Rewritten:
     if any(n["quantType"] != QUANT_NONE for n in editor.nodes) or any(t["quantParams"] for t in editor.tensors):
         raise ArtifactError("the .ms model is quantised already", "rewrite the float model that it was made from")
     nodes = {n["name"]: n for n in editor.nodes}
+    wanted = plan.of("int8")
+    if wanted and not any(name in nodes for name in wanted):
+        raise ArtifactError(f"the .ms model has none of the plan's nodes, not even {wanted[0]!r}", _SAME_MODEL)
     jobs, kept = [], {}
-    for name in plan.of("int8"):
-        if name not in nodes:
-            raise ArtifactError(f"the .ms model has no node {name!r} of the plan", _SAME_MODEL)
+    for name in wanted:
         try:
-            jobs.append(_job(editor, nodes[name], graph, graph.units[name], plan))
+            jobs.append(_job(editor, nodes.get(name), graph, graph.units[name], plan))
         except _KeepFloat as e:
             kept[name] = str(e)
     for job in jobs:
@@ -78,7 +78,9 @@ def rewrite_int8(ms: bytes, graph: ModelGraph, plan: Plan) -> Rewritten:
     return Rewritten(editor.to_bytes(), done, kept)
 
 
-def _job(editor: MsEditor, node: Tree, graph: ModelGraph, unit: Unit, plan: Plan) -> _Job:
+def _job(editor: MsEditor, node: Tree | None, graph: ModelGraph, unit: Unit, plan: Plan) -> _Job:
+    if node is None:
+        raise _KeepFloat("the converter fused it into another node")
     if op(node) not in _FORMS[unit.op]:
         raise _KeepFloat(f"the converter made it a {op(node)}")
     activations = [i for i in inputs(node) if not editor.is_constant(i)]
@@ -118,15 +120,12 @@ def _check_constants(editor: MsEditor, node: Tree, graph: ModelGraph, unit: Unit
     if unit.op == "Conv":
         group, channels = attributes(node)["group"], (attributes(node)["in_channel"], attributes(node)["out_channel"])
         if group > 1 and channels != (group, group):
-            raise _KeepFloat(f"the runtime has no right int8 kernel for {group} groups of several channels")
+            raise _KeepFloat(f"the runtime has no int8 kernel for scales of channels in {group} groups")
     elif source.ndim != 2:
         raise _KeepFloat(f"its constant has {source.ndim} dimensions, the runtime's scales fit 2")
-    values = editor.constant(places[1]).astype(np.float32)
-    if sorted(values.shape) != sorted(source.shape):
-        raise ArtifactError(f"the weight of node {unit.name!r} has shape {list(values.shape)} in the .ms and "
-                            f"{list(source.shape)} in the ONNX", _SAME_MODEL)  # fmt: skip
-    expected = _laid_out(source, unit, node)
-    if not np.allclose(values, expected, rtol=1e-3, atol=1e-3 * float(np.abs(source).max())):
+    values, expected = editor.constant(places[1]).astype(np.float32), _laid_out(source, unit, node)
+    close = values.shape == expected.shape and np.allclose(values, expected, rtol=1e-3, atol=1e-3 * np.abs(source).max())
+    if not close:
         raise _KeepFloat("its weight in the .ms is not that of the ONNX: the converter changed it")
 
 
@@ -166,7 +165,7 @@ def _store_constants(editor: MsEditor, job: _Job, graph: ModelGraph) -> None:
         return
     activation, weight, *rest = inputs(job.node)
     bias = editor.constant(rest[0]).astype(np.float64) if rest else None
-    scale = _workable(np.array(job.weight.scale), job.reads[0][0], bias, job.writes[0])
+    scale = _workable(np.array(job.weight.scale), job.reads[0][0], bias)
     one = TensorPlan("weight", tuple(scale), (0,) * len(scale), symmetric=True, axis=job.unit.axis)
     values = _laid_out(quantize_array(graph.weights[job.unit.weight], one), job.unit, job.node).astype(np.int8)
     named = editor.tensors[weight]["name"]
@@ -178,14 +177,13 @@ def _store_constants(editor: MsEditor, job: _Job, graph: ModelGraph) -> None:
     job.node["inputIndex"] = np.array(places, np.uint32)
 
 
-def _workable(scale: np.ndarray, read: float, bias: np.ndarray | None, written: float) -> np.ndarray:
-    """A weight's scales, those raised that are so small (channels of next to no weight) that the bias would not fit its
-    32 bits or the step of the accumulator could not be told from that of the output. Far below what 8 bits resolve."""
-    least = np.full(scale.shape, written * _SMALLEST_STEP / read)
-    if bias is not None:
-        wanted = np.abs(bias) / (read * _BIAS_LIMIT)
-        least = np.maximum(least, wanted if len(scale) > 1 else wanted.max())
-    return np.maximum(scale, least)
+def _workable(scale: np.ndarray, read: float, bias: np.ndarray | None) -> np.ndarray:
+    """A weight's scales, those raised that are so small (channels of next to no weight) that the bias in steps of input times
+    weight would not fit its 32 bits. The raised ones are still far below what the output resolves."""
+    if bias is None:
+        return scale
+    least = np.abs(bias) / (read * _BIAS_LIMIT)
+    return np.maximum(scale, least if len(scale) > 1 else least.max())
 
 
 def _make_compact(editor: MsEditor, other_units: set[str]) -> None:
