@@ -35,12 +35,16 @@ class KernelCheck:
         """The largest difference between the stored output of a unit and the exact one, in steps of its scale.
 
         `outputs` are the stored outputs of runtime nodes by name, `shapes` those of the ONNX tensors. None where the unit
-        does not compute in int8, or an activation function is fused into it, or its inputs cannot be told.
+        does not compute in int8, or another node is fused into it, or its inputs cannot be told.
         """
         unit, node, got = self.graph.units[name], self._nodes.get(name), outputs.get(name)
         if node is None or got is None or got.dtype != np.int8 or self.plan.nodes[name].precision != "int8":
             return None
-        if node.attributes.get("activation_type") not in (None, "NO_ACTIVATION"):
+        constants = (unit.weight is not None) + (unit.bias is not None)
+        if (
+            node.attributes.get("activation_type") not in (None, "NO_ACTIVATION")
+            or len(node.inputs) != len(unit.inputs) + constants
+        ):
             return None
         inputs = [self._input(i, unit, node, outputs, shapes[tensor]) for i, tensor in enumerate(unit.inputs)]
         if any(i is None for i in inputs):

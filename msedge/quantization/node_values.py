@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -65,19 +64,27 @@ class RuntimeNodes:
             return stored.astype(np.float32, copy=False)
         if stored.dtype != np.int8 or name not in self._node_of or self.plan is None:
             return None
-        tensor = self.graph.root(self._node_of[name].output[0])
-        planned = self.plan.tensors.get(tensor)
+        own = self.graph.root(self._node_of[name].output[0])
+        planned = self.plan.tensors.get(self.tensor_of.get(name, own), self.plan.tensors.get(own))
         return dequantize_array(stored, planned) if planned else None
 
     @cached_property
     def tensor_of(self) -> dict[str, str]:
-        """The ONNX tensor that each unit's runtime node writes: its own output, or that of an activation fused into it."""
-        fused = _with_activation(self.runner.file)
+        """The ONNX tensor that each unit's runtime node writes: its own output, or what the converter fused behind it."""
+        nodes = {n.name: n for n in read_ms(self.runner.file).nodes}
         found = {}
         for name, unit in self.graph.units.items():
-            after = self.graph.consumers.get(unit.output, ())
-            found[name] = after[0].output[0] if name in fused and len(after) == 1 else unit.output
+            found[name], node = unit.output, nodes.get(name)
+            constants = (unit.weight is not None) + (unit.bias is not None)
+            if node and len(node.inputs) > len(unit.inputs) + constants:
+                found[name] = self._behind(found[name])
+            if node and node.attributes.get("activation_type") not in (None, "NO_ACTIVATION"):
+                found[name] = self._behind(found[name])
         return found
+
+    def _behind(self, tensor: str) -> str:
+        readers = self.graph.consumers.get(tensor, ())
+        return readers[0].output[0] if len(readers) == 1 else tensor
 
     def units(self, image: np.ndarray, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Values of the units by name in the order of execution; `shapes` are those of the ONNX tensors in `tensor_of`."""
@@ -86,11 +93,6 @@ class RuntimeNodes:
     def in_onnx_layout(self, traced: list[Traced], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """The units among traced nodes, in the shapes of their ONNX tensors. Raises ModelError where sizes differ."""
         return {t.name: _in_layout(t, self.graph.units[t.name].op, shapes[self.tensor_of[t.name]]) for t in traced if t.unit}
-
-
-def _with_activation(file: Path) -> set[str]:
-    plain = (None, "NO_ACTIVATION")
-    return {n.name for n in read_ms(file).nodes if n.attributes.get("activation_type") not in plain}
 
 
 def _in_layout(traced: Traced, op: str, shape: tuple[int, ...]) -> np.ndarray:

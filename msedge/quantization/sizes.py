@@ -8,13 +8,14 @@ from msedge.quantization.graph import ModelGraph, Unit
 from msedge.quantization.plan import Plan
 
 FLOAT_BYTES = 4
+_SCALE_BYTES = {"int8": 24, "weight": 4}  # of one channel: in a `.ms` an int8 tensor has a table for each scale of its own
 
 
 def node_bytes(graph: ModelGraph, plan: Plan, name: str, precision: str | None = None) -> int:
     """Bytes of a node's constants as the plan stores them, or as it would in `precision`.
 
-    int8: one byte for a weight (its bits, rounded up over the tensor), 4 for a bias, 4 for each scale of the weight; `weight`:
-    the same with a float bias; float: 4 for each number.
+    int8: the bits of the weight, 4 bytes for a bias, 24 for each scale of its own of the weight; `weight`: the same with 4 for
+    a scale; float: 4 for each number.
     """
     unit = graph.units[name]
     precision = precision or plan.nodes[name].precision
@@ -25,7 +26,7 @@ def node_bytes(graph: ModelGraph, plan: Plan, name: str, precision: str | None =
     if precision == "float":
         return FLOAT_BYTES * count + bias
     stored = plan.tensors[unit.weight]
-    return math.ceil(count * stored.bits / 8) + 4 * len(stored.scale) + bias
+    return math.ceil(count * stored.bits / 8) + _SCALE_BYTES[precision] * len(set(stored.scale)) + bias
 
 
 def added_bytes(graph: ModelGraph, plan: Plan, name: str) -> int:
