@@ -17,6 +17,7 @@ _PUBLIC = {
     "create_model": "models",
     "load_weights": "models",
     "train": "training",
+    "quantize": "quantization",
     "export": "exporter",
     "convert": "converter",
     "verify": "verification",

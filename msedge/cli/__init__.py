@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": ("run", "run", "Walk the whole road: train, convert, verify, bench, closing table."),
     "train": ("train", "train", "Train what a recipe describes (teacher and student where it has both)."),
     "export": ("export", "export", "Write a checkpoint folder as ONNX or MindIR."),
+    "quantize": ("quantize", "quantize", "Plan INT8 or few-bit weights, and say what they cost."),
     "convert": ("convert", "convert", "Convert to a verified MindSpore Lite model (.ms)."),
     "verify": ("verify", "verify", "Compare the decisions of two models on images."),
     "bench": ("bench", "bench", "Measure latency, memory and size, models interleaved."),

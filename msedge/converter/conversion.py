@@ -13,7 +13,7 @@ from msedge.artifact import write_json, write_manifest, write_text, writing
 from msedge.converter import ini
 from msedge.converter.calibration import write_bins
 from msedge.converter.modes import PLANNED, canonical_engine, canonical_format, canonical_quant
-from msedge.converter.parity import GOLDEN, IMAGES, PARITY_IMAGES, PLAN, Parity, measure_parity, parity_images
+from msedge.converter.parity import GOLDEN, IMAGES, PLAN, Parity, measure_parity
 from msedge.converter.planned import Quantised, stored_plan
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
@@ -40,6 +40,7 @@ from msedge.runtime.source import Source, check_source, locate_source, resolve_s
 from msedge.staging import check_replaceable, staged_folder
 from msedge.verification import Thresholds, conversion_thresholds
 from msedge.verification.images import ImageSet
+from msedge.verification.judging import JUDGING_IMAGES, judging_images
 
 MODEL, LOG, PARITY = "model.ms", "convert.log", "parity.json"
 FAILED_LOG = "convert-failed.log"
@@ -57,7 +58,7 @@ def convert(
     calib: Path | str | None = None,
     calib_images: int = 128,
     data: Path | str | None = None,
-    parity_limit: int = PARITY_IMAGES,
+    parity_limit: int = JUDGING_IMAGES,
     target: str = "cpu",
     gelu: str = "exact",
     gate: GateConfig = _DEFAULT_GATE,
@@ -100,7 +101,7 @@ def convert(
         if calibration or data is not None or (plan and calib is not None):
             classes = resolved.spec.classes if resolved.spec else None
             used = calibration.paths if calibration else ()
-            images = parity_images(calib, used, data, classes, parity_limit, say)
+            images = judging_images(calib, used, data, classes, parity_limit, say)
         conversion = _Conversion(
             quant=quant,
             engine=engine,

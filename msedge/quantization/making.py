@@ -71,3 +71,11 @@ def load_tensors(paths: Sequence[Path], preprocess: Preprocess) -> np.ndarray:
             raise DataError(problems[0])
         parts.append(x)
     return np.concatenate(parts)
+
+
+def settings_of(observer: str | None, keep_float: Sequence[str]) -> PtqSettings:
+    """PTQ settings with what differs from the defaults. Raises UserError for an unknown observer."""
+    from msedge.quantization.ptq import PtqSettings
+
+    chosen = {"activations": observer} if observer else {}
+    return PtqSettings(float_nodes=tuple(keep_float), **chosen)

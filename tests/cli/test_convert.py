@@ -56,7 +56,7 @@ def test_a_failing_converter_is_exit_3_and_shows_its_log(tmp_path):
         (("net.onnx",), "Missing option '--out'"),
         (("net.onnx", "--out", "net.ms"), "a file of that name is in the way"),
         (("net.onnx", "--out", "."), "holds other files"),
-        (("net.onnx", "--out", "o", "--quant", "AwareTraining"), "is not built into msedge yet"),
+        (("net.onnx", "--out", "o", "--quant", "AwareTraining"), "has no trained plan beside it"),
         (("net.onnx", "--out", "o", "--quant", "ptq"), "give --calib DIR, or --calib builtin:catdog"),
         (("net.onnx", "--out", "o", "--target", "npu"), "there is no target 'npu'"),
         (("net.onnx", "--out", "o", "--fmk", "TF"), "msedge converts ONNX and MINDIR"),

@@ -20,6 +20,7 @@ from small_models import environment, noise, pictures, small_onnx, spec, unconve
 from msedge.converter import convert
 from msedge.errors import ArtifactError, DataError, ModelError, ToolFailed, ToolMissing, ToolTimeout, UserError
 from msedge.lite.ms_file import read_ms, summary
+from msedge.quantization import load_plan
 from msedge.recipe import GateConfig
 from msedge.runtime import load_spec, open_runner
 
@@ -64,9 +65,11 @@ def test_fp16_halves_the_weights(tmp_path, toolchain):
     assert "fp16" in half.verdict()
 
 
-def test_post_training(described, dataset, tmp_path, toolchain):
+@pytest.mark.parametrize("engine", ["msedge", "converter"])
+def test_post_training(described, dataset, tmp_path, toolchain, engine):
     lines = []
-    report = convert(described, tmp_path / "out", quant="ptq", calib=dataset, calib_images=48, lite=toolchain, say=lines.append)
+    options = {"calib": dataset, "calib_images": 48, "lite": toolchain, "say": lines.append}
+    report = convert(described, tmp_path / "out", quant="ptq", engine=engine, **options)
     assert report.passed, report.reasons
     found = parity(report.out)
     assert (found["quant"], found["n"], found["calibration_images"]) == ("PostTraining", 60, 48)
@@ -79,7 +82,12 @@ def test_post_training(described, dataset, tmp_path, toolchain):
     assert inside["bytes_by_dtype"]["int8"] > 1000
     manifest = json.loads((report.out / "manifest.json").read_text())
     assert len(manifest["calibration"]["images"]) == 48
-    assert manifest["calibration"]["layout"] == "NHWC"
+    assert manifest["engine"] == found["engine"] == engine
+    if engine == "converter":
+        assert manifest["calibration"]["layout"] == "NHWC"
+    else:
+        assert found["planned"]["cosine_mean"] > 0.9999
+        assert load_plan(report.out / "plan.json").of("int8")
     assert any("calibrating with 48 images" in line for line in lines)
     text = report.verdict()
     assert text.startswith("model.ms: int8, ")
@@ -130,7 +138,7 @@ def test_a_model_without_description_says_what_is_assumed(dataset, tmp_path, too
     file = small_onnx(tmp_path / "m.onnx")
     report = convert(file, tmp_path / "out", quant="ptq", calib=dataset, calib_images=12, lite=toolchain, say=lines.append)
     assert sum("ImageNet's mean and std at 32 px are assumed" in line for line in lines) == 1
-    assert names(report.out) == FILES - {"model.json"}
+    assert names(report.out) == FILES - {"model.json"} | {"plan.json"}
 
 
 def test_an_open_batch_and_an_awkward_input_name_are_settled(dataset, tmp_path, toolchain):
@@ -199,7 +207,10 @@ def test_time_limit(tmp_path, dataset, toolchain):
         ({"quant": "ptq", "calib": "empty"}, DataError, "no image"),
         ({"quant": "ptq", "calib": "nothere"}, DataError, "missing"),
         ({"quant": "ptq", "calib": "broken"}, DataError, "no readable image"),
-        ({"quant": "WeightQuant"}, UserError, "not built"),
+        ({"quant": "AwareTraining"}, UserError, "no trained plan beside it"),
+        ({"quant": "dynamic"}, UserError, "40 times slower"),
+        ({"quant": "WeightQuant", "engine": "converter"}, UserError, "converter has no WeightQuant"),
+        ({"quant": "ptq", "engine": "tflite"}, UserError, "there is no such engine"),
         ({"target": "gpu"}, UserError, "there is no target 'gpu'"),
         ({"fmk": "CAFFE"}, UserError, "--fmk CAFFE"),
         ({"fmk": "MINDIR"}, UserError, "is an ONNX file"),
@@ -299,7 +310,7 @@ def test_a_full_temporary_folder(dataset, disk, tmp_path, monkeypatch, toolchain
     file = small_onnx(tmp_path / "m.onnx", size=128)
     monkeypatch.setattr("tempfile.tempdir", str(disk("size=300k")))
     with pytest.raises(ArtifactError, match="no space left"):
-        convert(file, tmp_path / "out", quant="ptq", calib=dataset, calib_images=20, lite=toolchain)
+        convert(file, tmp_path / "out", quant="ptq", engine="converter", calib=dataset, calib_images=20, lite=toolchain)
     assert not (tmp_path / "out").exists()
 
 

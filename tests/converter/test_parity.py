@@ -7,13 +7,13 @@ import pytest
 from small_models import pictures, small_onnx, spec
 
 from msedge.converter.calibration import write_bins
-from msedge.converter.parity import golden_or_drawn, parity_images
 from msedge.data.calibration_images import choose
 from msedge.data.images import read_image
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError
 from msedge.runtime import open_runner
 from msedge.runtime.source import Golden, read_golden
+from msedge.verification.judging import golden_or_drawn, judging_images
 
 CLASSES = ("cat", "dog", "fox")
 
@@ -58,7 +58,7 @@ def test_an_input_name_that_the_ini_cannot_hold(tmp_path):
 
 def test_the_val_split_is_taken_where_there_is_one(dataset):
     chosen = choose(dataset, 30, silent)
-    images, words = parity_images(dataset, chosen.paths, None, CLASSES, 200, silent)
+    images, words = judging_images(dataset, chosen.paths, None, CLASSES, 200, silent)
     assert {p.parents[1].name for p in images.paths} == {"val"}
     assert (len(images), words) == (60, "images not used for calibration")
     assert [CLASSES[i] for i in images.labels] == [p.parent.name for p in images.paths]
@@ -68,7 +68,7 @@ def test_else_the_images_that_were_not_used(tmp_path):
     lines = []
     folder = pictures(tmp_path / "flat", (), 30)
     chosen = choose(folder, 20, silent)
-    images, _ = parity_images(folder, chosen.paths, None, CLASSES, 200, lines.append)
+    images, _ = judging_images(folder, chosen.paths, None, CLASSES, 200, lines.append)
     assert len(images) == 10
     assert not set(images.paths) & set(chosen.paths)
     assert "10 images only" in lines[0]
@@ -79,7 +79,7 @@ def test_else_the_calibration_images_and_it_says_so(tmp_path):
     lines = []
     folder = pictures(tmp_path / "flat", (), 5)
     chosen = choose(folder, 5, silent)
-    images, words = parity_images(folder, chosen.paths, None, None, 200, lines.append)
+    images, words = judging_images(folder, chosen.paths, None, None, 200, lines.append)
     assert set(images.paths) == set(chosen.paths)
     assert words == "the calibration images"
     assert "INT8 is measured on these" in lines[0]
@@ -87,10 +87,10 @@ def test_else_the_calibration_images_and_it_says_so(tmp_path):
 
 def test_given_data_wins_and_the_limit_holds(dataset):
     chosen = choose(dataset, 3, silent)
-    images, _ = parity_images(dataset, chosen.paths, dataset / "train", CLASSES, 12, silent)
+    images, _ = judging_images(dataset, chosen.paths, dataset / "train", CLASSES, 12, silent)
     assert len(images) == 12
     assert {p.parents[1].name for p in images.paths} == {"train"}
-    images, _ = parity_images(dataset, chosen.paths, None, CLASSES, 12, silent)
+    images, _ = judging_images(dataset, chosen.paths, None, CLASSES, 12, silent)
     assert len(images) == 12
     assert len({p.parent.name for p in images.paths}) == 3
 
@@ -98,7 +98,7 @@ def test_given_data_wins_and_the_limit_holds(dataset):
 def test_foreign_class_folders_may_calibrate_but_give_no_labels(tmp_path):
     folder = pictures(tmp_path / "d", ("owl", "wolf"), 40)
     chosen = choose(folder, 20, silent)
-    images, _ = parity_images(folder, chosen.paths, None, CLASSES, 200, silent)
+    images, _ = judging_images(folder, chosen.paths, None, CLASSES, 200, silent)
     assert (len(images), images.labels) == (60, None)
 
 
