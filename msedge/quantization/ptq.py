@@ -26,6 +26,7 @@ from msedge.quantization.plan import NodePlan, Plan
 from msedge.quantization.ptq_scales import WEIGHT_METHODS, activation_plans, channel_ranges, weight_plans, with_room_for_biases
 from msedge.quantization.rounding import round_weights, second_moments
 from msedge.quantization.scheme import Scheme
+from msedge.quantization.shared_scales import with_shared_scales
 
 FEWEST_TO_JUDGE = 8  # images; with fewer no step is tried
 WORTH = 0.98  # a step must bring the error of the logits below this share
@@ -137,7 +138,8 @@ class _Ptq:
         scheme = Scheme(symmetric=s.symmetric)
         tensors = activation_plans(graph, self.all, units, s.activations, scheme, self.say, self.progress)
         tensors |= weight_plans(graph, units, s.weights, s.per_channel)
-        return graph, Plan(graph.fingerprint, with_room_for_biases(graph, units, tensors), self.nodes)
+        plan = Plan(graph.fingerprint, with_room_for_biases(graph, units, tensors), self.nodes)
+        return graph, with_shared_scales(graph, plan)
 
     def _evened(self, state: State) -> State:
         s, graph = self.settings, state[0]
