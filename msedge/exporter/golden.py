@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 
+from msedge.artifact import write_bytes
 from msedge.data.preprocess import Preprocess
 from msedge.errors import DataError
 
@@ -21,6 +25,13 @@ def golden_inputs(preprocess: Preprocess, count: int, images: np.ndarray | None 
     if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
         raise DataError(f"golden images must be [N, 3, {wanted[1]}, {wanted[2]}], not {list(images.shape)}")
     return np.ascontiguousarray(images[:count], np.float32)
+
+
+def write_golden(path: Path, inputs: np.ndarray, logits: np.ndarray) -> None:
+    """Write `golden.npz`: inputs float32 [n, 3, size, size] and logits float32 [n, classes]."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, inputs=inputs, logits=logits)
+    write_bytes(path, buffer.getvalue())
 
 
 def smooth_images(count: int, size: int, seed: int) -> np.ndarray:

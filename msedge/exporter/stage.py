@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tempfile
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from msedge.artifact import MANIFEST, atomic_path, make_dir, read_json, sha256_file, write_bytes, write_manifest
+from msedge.artifact import MANIFEST, make_dir, read_json, sha256_file, write_bytes, write_manifest
 from msedge.errors import ArtifactError, ExportError, UserError
 from msedge.exporter import check
-from msedge.exporter.golden import golden_inputs
+from msedge.exporter.golden import golden_inputs, write_golden
 from msedge.exporter.mindir_writer import cell_to_mindir, ms
 from msedge.exporter.onnx_writer import mindir_to_onnx
 from msedge.models import ModelSpec, load_checkpoint_folder
@@ -90,7 +89,7 @@ def export_cell(
             write_bytes(out / "model.mindir", mindir.read_bytes())
         if "onnx" in formats:
             report |= _write_onnx(mindir, spec, inputs, logits, out / "model.onnx", report["max_abs"])
-    _write_golden(out / "golden.npz", inputs, logits)
+    write_golden(out / "golden.npz", inputs, logits)
     spec.save(out)
     report["seconds"] = round(time.perf_counter() - began, 2)
     written = [*(f"model.{f}" for f in FORMATS if f in formats), "golden.npz", "model.json"]
@@ -107,13 +106,6 @@ def _write_onnx(mindir: Path, spec: ModelSpec, inputs, logits, path: Path, max_a
     max_abs["onnx"] = check.compare("the ONNX file", check.run_onnx(model, inputs), logits)
     write_bytes(path, model.SerializeToString(deterministic=True))
     return {"nodes": len(model.graph.node), "opset": model.opset_import[0].version}
-
-
-def _write_golden(path: Path, inputs: np.ndarray, logits: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, inputs=inputs, logits=logits)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
 
 
 def _check_request(formats: Sequence[str], batch: int) -> None:

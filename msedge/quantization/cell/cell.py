@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from msedge.errors import DataError, ModelError
-from msedge.mindspore_setup import graph_mode, load_mindspore
+from msedge.mindspore_setup import load_mindspore
 from msedge.quantization.graph import ModelGraph
 from msedge.quantization.plan import NodePlan, Plan, TensorPlan
 
@@ -99,6 +99,11 @@ class GraphCell(nn.Cell):
         """How each quantised tensor is stored now."""
         return {name: q.to_plan() for name, q in self._quantisers.items()}
 
+    def set_tensors(self, tensors: dict[str, TensorPlan]) -> None:
+        """Store tensors as these plans say from now on."""
+        for name, quantiser in self._quantisers.items():
+            quantiser.set_plan(tensors[name])
+
     def scales(self) -> list[Parameter]:
         """What scales and zero points are made of: learned, or followed by moving averages."""
         return [q.value for q in self._quantisers.values()]
@@ -108,15 +113,15 @@ class GraphCell(nn.Cell):
         self._momentum.set_data(Tensor(np.array([momentum], np.float32)))
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Logits of any number of images, float32 [N, 3, H, W]; the last batch is filled up."""
+        """Logits of any number of images, float32 [N, 3, H, W]; the last batch is filled up. In the caller's mode: a graph
+        takes long to compile and pays for itself after some hundred batches."""
         if images.ndim != 4 or images.shape[1:] != self.image_shape or not len(images):
             raise DataError(f"images are {list(images.shape)}, the model takes {['N', *self.image_shape]}")
         rows = []
-        with graph_mode():
-            for i in range(0, len(images), self.batch):
-                part = images[i : i + self.batch]
-                filled = np.concatenate([part, np.repeat(part[-1:], self.batch - len(part), 0)])
-                rows.append(self(Tensor(np.ascontiguousarray(filled, np.float32))).asnumpy()[: len(part)])
+        for i in range(0, len(images), self.batch):
+            part = images[i : i + self.batch]
+            filled = np.concatenate([part, np.repeat(part[-1:], self.batch - len(part), 0)])
+            rows.append(self(Tensor(np.ascontiguousarray(filled, np.float32))).asnumpy()[: len(part)])
         return np.concatenate(rows)
 
 
@@ -142,10 +147,9 @@ class _Builder:
         self.plan = plan or Plan(graph.fingerprint, {}, {})
         self.shapes = _shapes(graph)
         self.momentum = Parameter(Tensor(np.zeros(1, np.float32)), name="momentum", requires_grad=False)
+        learning = {n for n, v in graph.weights.items() if learn and n not in fixed and trainable(n, v, graph)}
         self.initialisers = {
-            name: Parameter(
-                Tensor(value), name=name, requires_grad=learn and name not in fixed and trainable(name, value, graph)
-            )
+            name: Parameter(Tensor(value), name=name, requires_grad=name in learning)
             for name, value in graph.weights.items()
             if value.dtype == np.float32
         }

@@ -121,13 +121,8 @@ class Quantiser(nn.Cell):
         self.plan, self.follows = plan, learned == "ema"
         self.span = 0 if plan.symmetric else 2**plan.bits
         self.limits = Tensor(np.array([plan.low, plan.high, self.span], np.float32))
-        (scale,), (zero,) = plan.scale, plan.zero_point
-        if self.follows:
-            first, name = [(plan.low - zero) * scale, (plan.high - zero) * scale], "range"
-        else:
-            first, name = [math.log(scale), zero / max(1, self.span)], "quantiser"
-        value = Tensor(np.array(first, np.float32))
-        self.value = Parameter(value, name=f"{tensor}:{name}", requires_grad=learn and not self.follows)
+        name = f"{tensor}:{'range' if self.follows else 'quantiser'}"
+        self.value = Parameter(self._value(plan), name=name, requires_grad=learn and not self.follows)
         self.momentum, self.still = momentum, Tensor(np.zeros(1, np.float32))
         ready = native.available()
         self.fake = compiled.FakeQuantize() if ready else PlainFakeQuantize()
@@ -151,6 +146,16 @@ class Quantiser(nn.Cell):
         if self.training:
             ops.assign(self.value, ops.stop_gradient(extent))
         return ops.stop_gradient(quantiser)
+
+    def _value(self, plan: TensorPlan) -> Tensor:
+        (scale,), (zero,) = plan.scale, plan.zero_point
+        if self.follows:
+            return Tensor(np.array([(plan.low - zero) * scale, (plan.high - zero) * scale], np.float32))
+        return Tensor(np.array([math.log(scale), zero / max(1, self.span)], np.float32))
+
+    def set_plan(self, plan: TensorPlan) -> None:
+        """Store as `plan` says from now on; bits and symmetry stay."""
+        self.value.set_data(self._value(plan))
 
     def to_plan(self) -> TensorPlan:
         """What the tensor is stored as now."""
@@ -179,8 +184,7 @@ class WeightQuantiser(nn.Cell):
         self.order = (axis, *(i for i in range(len(shape)) if i != axis))
         self.back = tuple(int(i) for i in np.argsort(self.order))
         self.moves = axis != 0
-        value = Tensor(np.log(np.asarray(plan.scale)).astype(np.float32))
-        self.value = Parameter(value, name=f"{name}:scale", requires_grad=learn)
+        self.value = Parameter(self._value(plan), name=f"{name}:scale", requires_grad=learn)
         make = compiled.FakeWeight if native.available() else PlainFakeWeight
         self.fake = make(plan.high, plan.group)
 
@@ -190,6 +194,13 @@ class WeightQuantiser(nn.Cell):
         if self.moves:
             return self.fake(weight.transpose(self.order), self.value).transpose(self.back)
         return self.fake(weight, self.value)
+
+    def _value(self, plan: TensorPlan) -> Tensor:
+        return Tensor(np.log(np.asarray(plan.scale)).astype(np.float32))
+
+    def set_plan(self, plan: TensorPlan) -> None:
+        """Store as `plan` says from now on; bits, axis and groups stay."""
+        self.value.set_data(self._value(plan))
 
     def to_plan(self) -> TensorPlan:
         """What the weight is stored as now."""

@@ -229,6 +229,15 @@ class Concat(nn.Cell):
         return ops.cat(inputs, self.axis)
 
 
+class Split(nn.Cell):
+    def __init__(self, sizes: tuple[int, ...], axis: int):
+        super().__init__(auto_prefix=False)
+        self.sizes, self.axis = sizes, axis
+
+    def construct(self, x):
+        return ops.split(x, self.sizes, self.axis)
+
+
 class Identity(nn.Cell):
     def construct(self, x):
         return x
@@ -332,6 +341,11 @@ def _softmax(step: Step, context: Context) -> nn.Cell:
     return native.Softmax() if native.available() else RowSoftmax()
 
 
+def _split(step: Step, context: Context) -> nn.Cell:
+    outputs, axis = (step.output, *step.also), step.settings.get("axis", 0)
+    return Split(tuple(context.shapes[o][axis] for o in outputs), axis)
+
+
 def _move(step: Step, context: Context) -> nn.Cell:
     return Reshape(context.shapes[step.output])
 
@@ -354,6 +368,7 @@ OPERATORS: dict[str, Callable[[Step, Context], Callable]] = {
     "AveragePool": _pool,
     "MaxPool": _pool,
     "Concat": lambda step, context: Concat(step.settings["axis"]),
+    "Split": _split,
     "Transpose": lambda step, context: Transpose(tuple(step.settings["perm"])),
     "Identity": lambda step, context: Identity(),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _move),
@@ -367,7 +382,7 @@ OPERATORS: dict[str, Callable[[Step, Context], Callable]] = {
     "Sigmoid": _primitive(ops.Sigmoid),
     "Tanh": _primitive(ops.Tanh),
 }
-SHAPED = ("Reshape", "Squeeze", "Unsqueeze", "Gather", "Clip")  # only their first input is a tensor of the graph
+SHAPED = ("Reshape", "Split", "Squeeze", "Unsqueeze", "Gather", "Clip")  # only their first input is a tensor of the graph
 
 
 def build(step: Step, context: Context) -> Callable:

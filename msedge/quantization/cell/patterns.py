@@ -53,7 +53,8 @@ def _whole(graph: ModelGraph, node: onnx.NodeProto, quantised: frozenset[str]) -
         private = all(r.output[0] in inside for t in step.absorbed for r in graph.consumers.get(t, ()))
         if private and graph.output not in step.absorbed and not makers & quantised:
             return step
-    return Step(node.op_type, tuple(i for i in node.input if i), node.output[0], node, attributes(node))
+    inputs, (first, *others) = tuple(i for i in node.input if i), node.output
+    return Step(node.op_type, inputs, first, node, attributes(node), also=tuple(others))
 
 
 def _ordered(graph: ModelGraph, steps: list[Step]) -> list[Step]:
