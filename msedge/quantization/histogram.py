@@ -26,7 +26,8 @@ class Histogram:
             self._exponent, self._start = self._layout(low, high)
         elif (low < self.low).any() or (high > self.high).any():
             self.low, self.high = np.minimum(low, self.low), np.maximum(high, self.high)
-            if (self._bin(self.low) < 0).any() or (self._bin(self.high) >= self.bins).any():
+            first, last = (np.floor(end * 2.0**-self._exponent) - self._start for end in (self.low, self.high))
+            if (first < 0).any() or (last >= self.bins).any():
                 self._relay()
         index = np.floor(rows * 2.0 ** -self._exponent[:, None]).astype(np.int64) - self._start[:, None]
         self.counts += self._counted(index)
@@ -35,9 +36,6 @@ class Histogram:
         """(centres, counts), each [channels, bins]; no centre lies outside what was seen."""
         centres = (self._start[:, None] + np.arange(self.bins) + 0.5) * 2.0 ** self._exponent[:, None]
         return np.clip(centres, self.low[:, None], self.high[:, None]), self.counts
-
-    def _bin(self, x: np.ndarray) -> np.ndarray:
-        return np.floor(x * 2.0**-self._exponent).astype(np.int64) - self._start
 
     def _layout(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exponent and start for a range: a quarter of the bins stays free for growth."""
@@ -50,7 +48,7 @@ class Histogram:
         exponent, start = self._layout(self.low, self.high)
         exponent = np.maximum(exponent, self._exponent)
         start = np.floor((self.low + self.high) / 2 * 2.0**-exponent).astype(np.int64) - self.bins // 2
-        merged = (exponent - self._exponent).astype(np.int64)[:, None]
+        merged = np.minimum(exponent - self._exponent, 62).astype(np.int64)[:, None]
         index = ((self._start[:, None] + np.arange(self.bins)) >> merged) - start[:, None]
         index = np.where(self.counts > 0, index, 0)
         self.counts = self._counted(index, self.counts)

@@ -11,7 +11,8 @@ from msedge.quantization.plan import TensorPlan
 
 Through = Callable[[np.ndarray], np.ndarray]
 SMALLEST = 1e-12  # scale; below it a product of two scales leaves float32
-_COARSE = 2.0 ** (-np.arange(0, 5.01, 1 / 8))  # shrink an end of the range down to 1/32, in steps of 9 %
+_COARSE = 2.0 ** (-np.arange(0, 5.01, 1 / 8))  # shrink the range down to 1/32, in steps of 9 %
+_APART = 2.0 ** np.arange(-2, 0.51, 1 / 8)
 _FINE = 2.0 ** (np.arange(-4, 5) / 32)
 
 
@@ -54,7 +55,7 @@ def best_range(
     """(low, high), each [channels], with the least mean square error of the stored numbers.
 
     `points` [channels, n] are the numbers, each `counts` times there. With `through` the error is that of through(number):
-    what an activation function kills may be clipped. The ends are searched in turn, from the whole range inwards.
+    what an activation function kills may be clipped. Both ends are searched together, then in turn.
     """
     first, last = scheme.bounds
 
@@ -71,7 +72,9 @@ def best_range(
         for factors in (_COARSE, _FINE):
             high = _best(factors, high, lambda end: error(-end, end))
         return -high, high
-    for factors in (_COARSE, _FINE, _FINE):
+    share = _best(_COARSE, np.ones_like(high), lambda share: error(low * share, high * share))
+    low, high = low * share, high * share
+    for factors in (_APART, _APART, _FINE, _FINE):
         high = _best(factors, high, lambda end: error(low, end))  # noqa: B023
         low = _best(factors, low, lambda end: error(end, high))  # noqa: B023
     return low, high
