@@ -2,8 +2,8 @@
 
 What the 2.0.0 runtime takes without any cost when it runs: constants that are entropy coded (decoded while loading, one
 table of float values per tensor) and float16 constants. It takes no scales for them. So a weight with many scales is stored
-as its whole numbers, and the scales of output channels become a ScaleFusion after the node, those of groups a Mul before it,
-which runs every time. Each weight gets the smallest of the forms that are exactly the plan's. Other float32 constants are
+as its whole numbers, and the scales of output channels become a ScaleFusion after the node, those of groups a Mul before it;
+both run every time. Each weight gets the smallest of the forms that are exactly the plan's. Other float32 constants are
 entropy coded too where their values repeat (tables of relative positions), bit by bit the same.
 """
 
@@ -25,13 +25,14 @@ from msedge.quantization.plan import Plan, TensorPlan, dequantize_array, quantiz
 
 _FSE = 3  # Tensor.weightQuantCompressType
 _NODE_BYTES = 400  # about what a node with its tensors and names takes
+_WORTH = 0.9
 _SAME_MODEL = "convert the float model again, from the ONNX file that the plan is for"
 
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """How a weight lies in the file: `form` is codes, codes and channel scales, codes and group scales, float16 or float32;
-    `size` in bytes, scales and table included."""
+    """How a weight lies in the file. `form` is "codes", "codes, scaled output", "codes, scaled weight", "float16" or
+    "float32"; `size` in bytes, scales and table included."""
 
     form: str
     elements: int
@@ -49,16 +50,34 @@ class WeightsRewritten:
 
 
 class _Weight(NamedTuple):
-    """A constant of the file, the nodes that multiply by it, and its values by the plan: `values` as a float node sees them;
-    with several scales also `whole` (whole numbers, float32) and `scale`, which broadcasts to it. All in the file's layout,
-    `whole` and `scale` of groups as [output channels, kernel, groups, channels of a group]."""
+    """A constant of the file, the nodes that multiply by it, and its values by the plan, in the file's layout. With several
+    scales also `whole` times `scale`: whole numbers as [output channels, kernel, groups, channels of a group] (output
+    channels last where the file has them last), and scales that broadcast to them."""
 
     tensor: int
     nodes: list[Tree]
-    plan: TensorPlan
     values: np.ndarray
-    whole: np.ndarray | None
-    scale: np.ndarray | None
+    whole: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+
+class _Codes(NamedTuple):
+    """An array as entropy coding sees it; `size` in bytes."""
+
+    values: np.ndarray
+    symbols: np.ndarray
+    centroids: np.ndarray
+    size: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Codes:
+        centroids, symbols, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return cls(values, symbols, centroids, fse.encoded_size(counts) if len(counts) <= fse.MAX_SYMBOLS else math.inf)
+
+    def put(self, editor: MsEditor, tensor: int, shape: tuple[int, ...] | None = None) -> None:
+        editor.set_constant(tensor, self.values.reshape(shape or self.values.shape))
+        data = np.frombuffer(fse.encode(self.symbols, self.centroids), np.uint8)
+        editor.tensors[tensor] |= {"data": data, "weightQuantCompressType": _FSE}
 
 
 def rewrite_weights(ms: bytes, graph: ModelGraph, plan: Plan) -> WeightsRewritten:
@@ -139,46 +158,45 @@ def _laid_out(weight: np.ndarray, unit: Unit, node: Tree) -> np.ndarray:
 def _read(editor: MsEditor, node: Tree, graph: ModelGraph, unit: Unit, t: TensorPlan) -> _Weight:
     stored = quantize_array(graph.weights[unit.weight], t)
     values = _laid_out(dequantize_array(stored, t), unit, node)
-    index = inputs(node)[1]
-    if len(t.scale) == 1 or t.axis != unit.axis:
-        return _Weight(index, [node], t, values, None, None)
-    zero, scale = np.asarray(t.zero_point), np.asarray(t.scale, np.float32)
-    rows = np.moveaxis(stored, unit.axis, 0)
-    if not t.group:
-        whole = (rows - zero.reshape(-1, *[1] * (rows.ndim - 1))).astype(np.float32)
-        return _Weight(index, [node], t, values, _laid_out(np.moveaxis(whole, 0, unit.axis), unit, node), scale)
-    kernel = math.prod(rows.shape[2:]) if unit.op == "Conv" else 1
-    first = values.ndim < 2 or unit.op == "Conv" or attributes(node)["transpose_b"]
-    length, channels = rows[0].size, rows[0].size // kernel
-    if length % t.group or t.group % kernel or not first or rows.ndim == 3:
-        return _Weight(index, [node], t, values, None, None)
-    whole = rows.reshape(len(rows), length // t.group, t.group) - zero.reshape(len(rows), -1, 1)
-    whole = whole.reshape(len(rows), channels, kernel).swapaxes(1, 2).reshape(len(rows), kernel, -1, t.group // kernel)
-    return _Weight(index, [node], t, values, whole.astype(np.float32), scale.reshape(len(rows), 1, -1, 1))
+    weight = _Weight(inputs(node)[1], [node], values)
+    if len(t.scale) == 1 or t.axis != unit.axis or (unit.op != "Conv" and stored.ndim > 2):
+        return weight
+    channels, kernel = stored.shape[unit.axis], math.prod(stored.shape[2:]) if unit.op == "Conv" else 1
+    rows = np.moveaxis(stored, unit.axis, 0).reshape(channels, -1)
+    group = t.group or rows.shape[1]
+    if rows.shape[1] % group or group % kernel:
+        return weight
+    whole = rows.reshape(channels, -1, group) - np.asarray(t.zero_point).reshape(channels, -1, 1)
+    whole = whole.reshape(channels, -1, kernel).swapaxes(1, 2).reshape(channels, kernel, -1, group // kernel)
+    scale = np.asarray(t.scale, np.float32).reshape(channels, 1, -1, 1)
+    if unit.op != "Conv" and not attributes(node)["transpose_b"]:
+        whole, scale = (np.moveaxis(a, 0, -1) for a in (whole, scale))
+    return weight._replace(whole=np.ascontiguousarray(whole, np.float32), scale=np.ascontiguousarray(scale))
 
 
 def _store(editor: MsEditor, weight: _Weight) -> StoredWeight:
     """Store the weight in the smallest of the forms that are exact."""
     values = weight.values
-    forms = {"float32": 4 * values.size, "codes": _coded_size(values)}
+    codes, whole = _Codes.of(values), None
+    forms = {"float32": 4 * values.size, "codes": codes.size}
     if _is_half(values):
         forms["float16"] = 2 * values.size
-    if weight.whole is not None and _may_scale(editor, weight):
-        form = "codes and group scales" if weight.plan.group else "codes and channel scales"
-        forms[form] = _coded_size(weight.whole) + _small(weight.scale).nbytes + _NODE_BYTES
+    if weight.whole is not None and not _shared(editor, weight):
+        whole = _Codes.of(weight.whole)
+        form = "codes, scaled output" if _may_scale_output(weight) else "codes, scaled weight"
+        forms[form] = whole.size + _small(weight.scale).nbytes + _NODE_BYTES
     form = min(forms, key=forms.__getitem__)
-    if form.endswith("scales"):
-        _scale_groups(editor, weight) if weight.plan.group else _scale_channels(editor, weight)
-    elif form == "codes":
-        _set_codes(editor, weight.tensor, values)
+    if form == "codes":
+        codes.put(editor, weight.tensor)
+    elif form == "codes, scaled output":
+        whole.put(editor, weight.tensor, values.shape)
+        _scale_output(editor, weight)
+    elif form == "codes, scaled weight":
+        whole.put(editor, weight.tensor, weight.whole.shape)
+        _scale_weight(editor, weight)
     else:
         editor.set_constant(weight.tensor, values.astype(form))
     return StoredWeight(form, values.size, round(forms[form]))
-
-
-def _coded_size(values: np.ndarray) -> float:
-    counts = np.unique(values, return_counts=True)[1]
-    return fse.encoded_size(counts) if len(counts) <= fse.MAX_SYMBOLS else math.inf
 
 
 def _is_half(values: np.ndarray) -> bool:
@@ -190,50 +208,48 @@ def _small(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float16) if _is_half(values) else values
 
 
-def _set_codes(editor: MsEditor, tensor: int, values: np.ndarray) -> None:
-    editor.set_constant(tensor, values)
-    codes = np.frombuffer(fse.encode_values(values), np.uint8)
-    editor.tensors[tensor] |= {"data": codes, "weightQuantCompressType": _FSE}
-
-
-def _may_scale(editor: MsEditor, weight: _Weight) -> bool:
-    """Whether nothing else reads the constant; scales after a node also need it to have no activation of its own."""
+def _shared(editor: MsEditor, weight: _Weight) -> bool:
+    """Whether other nodes than its own read the constant."""
     readers = [n for n in editor.nodes if weight.tensor in inputs(n)]
-    alone = all(any(n is own for own in weight.nodes) for n in readers)
-    return alone and (weight.plan.group > 0 or not any(attributes(n)["activation_type"] for n in weight.nodes))
+    return not all(any(n is own for own in weight.nodes) for n in readers)
 
 
-def _scale_channels(editor: MsEditor, weight: _Weight) -> None:
+def _may_scale_output(weight: _Weight) -> bool:
+    """Whether there is one scale for each output channel, and no activation between the product and the scale."""
+    per_channel = weight.scale.size in (weight.scale.shape[0], weight.scale.shape[-1])
+    return per_channel and not any(attributes(n)["activation_type"] for n in weight.nodes)
+
+
+def _scale_output(editor: MsEditor, weight: _Weight) -> None:
     """y = s * (x W) + b, with the bias of the node."""
-    _set_codes(editor, weight.tensor, weight.whole)
+    values = weight.scale.ravel()
     for node in weight.nodes:
         x, w, *bias = inputs(node)
         (y,) = outputs(node)
         dims, layout = editor.tensors[y]["dims"], editor.tensors[y]["format"]
         raw = editor.add_tensor(f"{node['name']}_unscaled", "float32", dims, format=layout)
-        scale = editor.add_constant(f"{node['name']}_scale", weight.scale)
-        shift = bias[0] if bias else editor.add_constant(f"{node['name']}_shift", np.zeros_like(weight.scale))
+        scale = editor.add_constant(f"{node['name']}_scale", values)
+        shift = bias[0] if bias else editor.add_constant(f"{node['name']}_shift", np.zeros_like(values))
         node |= {"inputIndex": np.array([x, w], np.uint32), "outputIndex": np.array([raw], np.uint32)}
         after = new_node("ScaleFusion", f"{node['name']}_scaled", [raw, scale, shift], [y], axis=len(dims) - 1)
         editor.nodes.insert(_place(editor, node) + 1, after)
 
 
-def _scale_groups(editor: MsEditor, weight: _Weight) -> None:
+def _scale_weight(editor: MsEditor, weight: _Weight) -> None:
     """The weight is put together from its groups each time that the model runs."""
-    shape = weight.values.shape
-    _set_codes(editor, weight.tensor, weight.whole)
     name, layout = weight.nodes[0]["name"], editor.tensors[weight.tensor]["format"]
+    shape = np.array(weight.values.shape, np.int32)
     scale = editor.add_constant(f"{name}_scale", _small(weight.scale))
     grouped = editor.add_tensor(f"{name}_groups", "float32", weight.whole.shape, format=layout)
-    whole = editor.add_tensor(f"{name}_weight", "float32", shape, format=layout)
-    sizes = editor.add_constant(f"{name}_shape", np.array(shape, np.int32))
+    joined = editor.add_tensor(f"{name}_weight", "float32", shape, format=layout)
+    sizes = editor.add_constant(f"{name}_shape", shape)
     at = min(_place(editor, n) for n in weight.nodes)
     editor.nodes[at:at] = [
         new_node("MulFusion", f"{name}_scaled", [weight.tensor, scale], [grouped]),
-        new_node("Reshape", f"{name}_ungrouped", [grouped, sizes], [whole]),
+        new_node("Reshape", f"{name}_joined", [grouped, sizes], [joined]),
     ]
     for node in weight.nodes:
-        read = [whole if i == weight.tensor else i for i in inputs(node)]
+        read = [joined if i == weight.tensor else i for i in inputs(node)]
         node["inputIndex"] = np.array(read, np.uint32)
 
 
@@ -248,5 +264,6 @@ def _compact_others(editor: MsEditor, done: set[int]) -> None:
         if not editor.is_constant(index) or editor.dtype(index) != "float32" or tensor["weightQuantCompressType"]:
             continue
         values = editor.constant(index)
-        if _coded_size(values) < 0.9 * values.nbytes and not np.signbit(values[values == 0]).any():
-            _set_codes(editor, index, values)
+        codes = _Codes.of(values)
+        if codes.size < _WORTH * values.nbytes and not np.signbit(values[values == 0]).any():
+            codes.put(editor, index)

@@ -180,8 +180,8 @@ def _allot(weights: dict[str, np.ndarray], gains: dict[str, float], bits: float)
     def at(price: float) -> dict[str, _Choice]:
         return {name: min(ways[name], key=lambda c: value[name] * c.error + price * c.size) for name in ways}
 
-    low, high = -40.0, 20.0  # log2; everything float and everything coarsest
-    for _ in range(40):
+    low, high = -120.0, 40.0  # log2; everything float, everything coarsest
+    for _ in range(50):
         middle = (low + high) / 2
         if sum(c.size for c in at(2.0**middle).values()) > room:
             low = middle
