@@ -1,4 +1,4 @@
-"""Where the channels of a tensor go: through movement, ReLU and the second factor of a product, to what reads them.
+"""Where the channels of a tensor go: through movement, Split, ReLU and the second factor of a product, to what reads them.
 
 Each channel has a number; the numbers are moved as the graph moves the tensor, so that no layout of heads and windows
 needs to be known. A channel that is read only by weights may be multiplied by anything above 0 if those weights are divided
@@ -7,7 +7,6 @@ by the same: an exact rewrite.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +15,7 @@ from onnx import NodeProto
 
 from msedge.quantization.graph import MOVEMENT, ModelGraph
 
+Ranges = dict[str, np.ndarray]  # largest absolute value of each channel, by tensor
 FIXED = -1  # the number of what is no channel of the tensor that is followed
 
 
@@ -94,8 +94,9 @@ class Channels:
             flow.fixed.update(np.unique(ids).tolist())
         for node in self.graph.consumers.get(tensor, ()):
             places = [i for i, name in enumerate(node.input) if name == tensor]
-            if node.op_type in (*MOVEMENT, "Relu") and places == [0]:
-                self._follow(node.output[0], moved(node, ids, self.graph, self.shapes), flow, products)
+            if node.op_type in (*MOVEMENT, "Split", "Relu") and places == [0]:
+                for output, part in zip(node.output, moved(node, ids, self.graph, self.shapes), strict=True):
+                    self._follow(output, part, flow, products)
             elif node.op_type == "MatMul" and not set(node.input) & set(self.graph.weights):
                 for place in places:
                     self._meet(node, place, ids, flow, products)
@@ -152,14 +153,17 @@ class Channels:
         return Columns(node, unit.weight, 1 - unit.axis, first[0]) if (first == first[0]).all() else None
 
 
-def moved(node: NodeProto, x: np.ndarray, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> np.ndarray:
-    """What a movement node (or ReLU, for channel numbers) makes of x."""
+def moved(node: NodeProto, x: np.ndarray, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, ...]:
+    """What a movement node, Split (or ReLU, for channel numbers) makes of x: its outputs."""
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Split":
+        axis = attributes.get("axis", 0)
+        return tuple(np.split(x, np.cumsum([shapes[o][axis] for o in node.output])[:-1], axis))
     if node.op_type == "Transpose":
-        return x.transpose(attributes.get("perm", range(x.ndim)[::-1]))
+        return (x.transpose(attributes.get("perm", range(x.ndim)[::-1])),)
     if node.op_type == "Gather":
-        return np.take(x, graph.weights[node.input[1]], attributes.get("axis", 0))
-    return x if node.op_type in ("Relu", "Identity") else x.reshape(shapes[node.output[0]])
+        return (np.take(x, graph.weights[node.input[1]], attributes.get("axis", 0)),)
+    return (x if node.op_type in ("Relu", "Identity") else x.reshape(shapes[node.output[0]]),)
 
 
 def scaled(graph: ModelGraph, changes: list[tuple[str, int, np.ndarray]]) -> ModelGraph:
@@ -175,7 +179,3 @@ def column_changes(flow: Flow, factors: np.ndarray) -> list[tuple[str, int, np.n
     """What undoes channels times `factors` in the weights that read them."""
     known = np.append(factors, 1.0)  # FIXED is the last entry
     return [(c.weight, c.axis, 1 / known[c.ids]) for c in flow.columns]
-
-
-Ranges = dict[str, np.ndarray]  # largest absolute value of each channel, by tensor
-Rewrite = Callable[[ModelGraph, Ranges], ModelGraph]

@@ -61,7 +61,7 @@ def _factors(graph: ModelGraph, flow: Flow, ranges: np.ndarray) -> np.ndarray:
     factors[left] = np.sqrt(ranges[right] / ranges[left])
     factors[right] = 1 / factors[left]
     if free.any():
-        columns = np.maximum(_columns_of(graph, flow), 1e-12)
+        columns = np.maximum(largest_columns(graph, flow), 1e-12)
         wanted = np.sqrt(columns / ranges)
         others = (ranges * factors)[~free]
         level = others.max() if len(others) else ranges[free].max()
@@ -69,7 +69,7 @@ def _factors(graph: ModelGraph, flow: Flow, ranges: np.ndarray) -> np.ndarray:
     return np.clip(factors, 1 / LIMIT, LIMIT)
 
 
-def _columns_of(graph: ModelGraph, flow: Flow) -> np.ndarray:
+def largest_columns(graph: ModelGraph, flow: Flow) -> np.ndarray:
     """Largest absolute weight that reads each channel."""
     largest = np.zeros(flow.channels + 1)
     for c in flow.columns:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msedge.quantization.channels import Channels, Flow, Ranges, column_changes, scaled
-from msedge.quantization.equalise import LIMIT, _columns_of
+from msedge.quantization.equalise import LIMIT, largest_columns
 from msedge.quantization.graph import ModelGraph
 
 STRENGTH = 0.5  # 0 leaves the activations as they are, 1 makes their channels equal
@@ -58,7 +58,7 @@ def migrate(graph: ModelGraph, ranges: Ranges, strength: float = STRENGTH) -> Mo
     changes = []
     for affine in affines(graph):
         seen = np.maximum(ranges[affine.output], 1e-6)
-        divisor = seen**strength / np.maximum(_columns_of(graph, affine.flow), 1e-6) ** (1 - strength)
+        divisor = seen**strength / np.maximum(largest_columns(graph, affine.flow), 1e-6) ** (1 - strength)
         divisor = np.clip(divisor / np.exp(np.log(divisor).mean()), 1 / LIMIT, LIMIT)
         changes += [(affine.gamma, affine.axis, 1 / divisor), (affine.beta, affine.axis, 1 / divisor)]
         changes += column_changes(affine.flow, 1 / divisor)

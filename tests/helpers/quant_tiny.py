@@ -51,8 +51,9 @@ class _Net:
         return self.node("Add", f"{name}/Add", self.node("Mul", f"{name}/Mul", unit, gamma), self.random(f"{name}.bias", DIM))
 
 
-def tiny_transformer(seed: int = 0) -> ModelGraph:
-    """One block on 8 x 8 images, three classes; the value path is linear from qkv to proj, one ReLU couples two Convs."""
+def tiny_transformer(seed: int = 0, split: bool = False) -> ModelGraph:
+    """One block on 8 x 8 images, three classes; the value path is linear from qkv to proj, one ReLU couples two Convs;
+    q, k and v are gathered, or split."""
     net, tokens, head = _Net(seed), SIZE * SIZE // 4, DIM // HEADS
     x = net.conv("stem", "input", (6, 3, 3, 3), strides=[2, 2])
     x = net.node("Mul", "stem/Mul", x, net.node("Sigmoid", "stem/Sigmoid", x))
@@ -63,8 +64,13 @@ def tiny_transformer(seed: int = 0) -> ModelGraph:
     x = net.linear("qkv", net.norm("norm1", x), 3 * DIM, DIM)
     x = net.node("Reshape", "split", x, net.constant("split/shape", np.array([tokens, 3 * HEADS, head])))
     x = net.node("Transpose", "heads", x, perm=[1, 0, 2])
-    rows = [net.constant(f"heads{i}", np.arange(i * HEADS, (i + 1) * HEADS)) for i in range(3)]
-    q, k, v = (net.node("Gather", f"part{i}", x, r, axis=0) for i, r in enumerate(rows))
+    if split:
+        sizes = net.constant("parts/sizes", np.full(3, HEADS))
+        q, k, v = names = [f"part{i}" for i in range(3)]
+        net.nodes.append(helper.make_node("Split", [x, sizes], names, name="parts", axis=0))
+    else:
+        rows = [net.constant(f"heads{i}", np.arange(i * HEADS, (i + 1) * HEADS)) for i in range(3)]
+        q, k, v = (net.node("Gather", f"part{i}", x, r, axis=0) for i, r in enumerate(rows))
     scores = net.node("MatMul", "scores", q, net.node("Transpose", "kt", k, perm=[0, 2, 1]))
     x = net.node("MatMul", "mixed", net.node("Softmax", "softmax", scores, axis=-1), v)
     x = net.node("Transpose", "joined", x, perm=[1, 0, 2])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from quant_qat import export_small, small_images
 from quant_tiny import DIM, extremes, tiny_images, tiny_transformer
 
 from msedge.quantization.equalise import LIMIT, equalise, equalise_tensors
@@ -58,16 +57,3 @@ def test_dead_channels_do_no_harm():
     changed = equalise(graph, channel_ranges(graph, images, equalise_tensors(graph)))
     assert all(np.isfinite(v).all() for v in changed.weights.values() if v.dtype == np.float32)
     np.testing.assert_allclose(Simulation(changed).logits(images), Simulation(graph).logits(images), atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilevit_xxs", "tiny_vit_5m", "swin_nano", "poolformer_s12"])
-def test_backbones_keep_their_outputs(name, tmp_path):
-    graph, images = export_small(name, tmp_path, batch=1), small_images(name, 2)
-    axes = equalise_tensors(graph)
-    assert bool(axes) == (name != "poolformer_s12")  # it has no attention, and GELU stands between its convolutions
-    changed = equalise(graph, channel_ranges(graph, images, axes))
-    moved = sum(not np.array_equal(v, changed.weights[n]) for n, v in graph.weights.items())
-    assert moved >= 2 * len(axes)
-    target = Simulation(graph).logits(images)
-    np.testing.assert_allclose(Simulation(changed).logits(images), target, atol=1e-5 * max(1, np.abs(target).max()))
