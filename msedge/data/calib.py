@@ -11,7 +11,7 @@ import numpy as np
 
 from msedge.artifact import make_dir, sha256_file, writing
 from msedge.data.calibration_set import is_calibration, load_calibration
-from msedge.data.folder import Samples, class_names, load_flat, load_samples, resolve_root, split_folders
+from msedge.data.folder import Samples, class_names, image_files, load_flat, load_samples, resolve_root, split_folders
 from msedge.data.images import SUFFIXES, read_image
 from msedge.data.preprocess import Preprocess
 from msedge.errors import DataError
@@ -74,9 +74,10 @@ def calibration_samples(root: Path | str) -> Samples:
         files = load_flat(base)
         return Samples(folder, "all", tuple(files), np.zeros(len(files), np.int32), ("",))
     names = class_names(base, at_least=1)
-    files = load_flat(base)
-    labels = np.array([names.index(p.relative_to(base).parts[0]) for p in files], np.int32)
-    return Samples(folder, "all", tuple(files), labels, names)
+    files = [(path, label) for label, name in enumerate(names) for path in image_files(base / name)]
+    if not files:
+        load_flat(base)  # says what is missing
+    return Samples(folder, "all", tuple(p for p, _ in files), np.array([label for _, label in files], np.int32), names)
 
 
 def _readable(path: Path) -> bool:

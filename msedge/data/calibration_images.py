@@ -8,6 +8,7 @@ from typing import Any
 
 from msedge.artifact import sha256_file
 from msedge.data.calib import choose_calibration
+from msedge.data.calibration_set import is_calibration
 from msedge.progress import Say
 
 WANTED_AT_LEAST = 16
@@ -26,9 +27,10 @@ class Calibration:
 
 
 def choose(source: Path | str, count: int, say: Say) -> Calibration:
-    """Up to `count` readable images, fewer with a notice. Raises DataError where there are none."""
+    """Up to `count` readable images, fewer with a notice; a set of `msedge calib make` whole. Raises DataError where there
+    are none, ArtifactError for a damaged set."""
     paths = tuple(choose_calibration(source, count))
-    if len(paths) < count:
+    if len(paths) < (WANTED_AT_LEAST if is_calibration(source) else count):
         few = " (a few more would make better scales)" if len(paths) < WANTED_AT_LEAST else ""
         say(f"{source} has {len(paths)} readable images to calibrate with, {count} were asked for: all are used{few}")
     return Calibration(str(source), paths)

@@ -96,6 +96,21 @@ def data_of(document: dict[str, Any], folder: Path) -> Path:
     return root
 
 
+def data_behind(calib: Path | str) -> Path | str:
+    """Where further images like those of `calib` are: a set's data (of a copied set whose data have gone, its copies), else
+    `calib` itself. Raises ArtifactError, DataError."""
+    if not is_calibration(calib):
+        return calib
+    document, root = read_calibration(calib)
+    folder = Path(calib).parent if Path(calib).is_file() else Path(calib)
+    try:
+        return data_of(document, folder)
+    except DataError:
+        if document["copied"]:
+            return root
+        raise
+
+
 def load_calibration(path: Path | str) -> list[Path]:
     """The images of a chosen set, in its order, each still the one that was chosen (by sha256).
 

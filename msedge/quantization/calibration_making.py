@@ -59,6 +59,8 @@ def make_calibration(
     preprocess, graph, classes = _model(model, say)
     samples = calibration_samples(data)
     _refuse_other_classes(samples, classes, model)
+    if against is not None:
+        resolve_root(against)  # before the work, not after it
     if out is None:
         out = HOME / ("catdog" if str(data) == BUILTIN else samples.root.resolve().name or "images")
     make_dir(out)

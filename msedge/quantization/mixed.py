@@ -206,10 +206,3 @@ def _pruned(judge: _Judge, chosen: list[str], costs: dict[str, float], report: C
 def _spread(most: int) -> list[int]:
     """Counts that a curve needs besides those of the search."""
     return sorted({0, 1, most} | {min(most, 2**k) for k in range(1, most.bit_length() + 1)})
-
-
-def plot_curve(mixed: MixedPlan, file: Path, title: str = "") -> None:
-    """Draw the curve, SVG or PNG by the file's suffix. Raises ArtifactError where the disk refuses."""
-    from msedge.quantization.curve import draw
-
-    draw(mixed, file, title)
