@@ -39,8 +39,7 @@ def _difference(
     graph: ModelGraph, stored: ModelGraph, plan: Plan, unit: Unit, mean: np.ndarray, mean_kept: np.ndarray
 ) -> np.ndarray:
     w = weight_rows(graph, unit)
-    kept = fake_quantize(stored.weights[unit.weight], plan.tensors[unit.weight])
-    kept = weight_rows(stored.with_weights({unit.weight: kept}), unit)
+    kept = weight_rows(graph, unit, fake_quantize(stored.weights[unit.weight], plan.tensors[unit.weight]))
     return (np.einsum("gok,gk->go", w, mean) - np.einsum("gok,gk->go", kept, mean_kept)).ravel()
 
 

@@ -32,8 +32,6 @@ FEWEST_TO_JUDGE = 8  # images; with fewer no step is tried
 WORTH = 0.98  # a step must bring the error of the logits below this share
 _DEFAULT_WHY = "int8 unless said otherwise"
 
-State = tuple[ModelGraph, Plan]
-
 
 @dataclass(frozen=True)
 class PtqSettings:
@@ -79,7 +77,7 @@ def make_plan(
     settings: PtqSettings = _DEFAULT,
     say: Say = silent,
     progress: Progress = no_progress,
-) -> State:
+) -> tuple[ModelGraph, Plan]:
     """The model, with the weights that the plan is for, and its plan. `images` are float32 [N, 3, H, W]; every fourth is held
     out to judge the steps.
 
@@ -93,6 +91,15 @@ def make_plan(
     return made
 
 
+@dataclass(frozen=True)
+class _State:
+    """`exact` is `graph` before rounding and correction: the float function with the same channels."""
+
+    graph: ModelGraph
+    plan: Plan
+    exact: ModelGraph
+
+
 class _Ptq:
     def __init__(self, graph: ModelGraph, images: np.ndarray, settings: PtqSettings, say: Say, progress: Progress):
         self.graph, self.settings, self.say, self.progress = graph, settings, say, progress
@@ -102,10 +109,10 @@ class _Ptq:
         self.seen = np.delete(images, np.s_[3::4], 0) if len(self.held) else images
         self.steps: list[dict[str, Any]] = []
 
-    def run(self) -> State:
+    def run(self) -> tuple[ModelGraph, Plan]:
         s = self.settings
         state = self._scaled(self.graph)
-        steps: list[tuple[str, bool, Callable[[State], State]]] = [
+        steps: list[tuple[str, bool, Callable[[_State], _State]]] = [
             ("even channels", s.equalise or s.migrate, self._evened),
             ("error-compensated rounding", s.rounding, self._rounded),
             ("bias correction", s.bias_correction, self._corrected),
@@ -118,21 +125,21 @@ class _Ptq:
             error = self._error(state, target)
             for name, step in wanted:
                 state, error = self._judged(name, step(state), state, error, target)
-        return state[0], replace(state[1], made_by=self._made_by())
+        return state.graph, replace(state.plan, made_by=self._made_by())
 
-    def _judged(self, name: str, new: State, old: State, error: float, target: np.ndarray) -> tuple[State, float]:
+    def _judged(self, name: str, new: _State, old: _State, error: float, target: np.ndarray) -> tuple[_State, float]:
         changed = self._error(new, target)
         kept = changed < WORTH * error
         self.steps.append({"step": name, "error_before": error, "error_after": changed, "kept": kept})
         self.say(f"{name}: error of the logits on held-out images {error:.4f} to {changed:.4f}, {'kept' if kept else 'left'}")
         return (new, changed) if kept else (old, error)
 
-    def _error(self, state: State, target: np.ndarray) -> float:
+    def _error(self, state: _State, target: np.ndarray) -> float:
         """Root mean square error of the logits, as a share of their spread."""
-        logits = Simulation(state[0]).logits(self.held, state[1])
+        logits = Simulation(state.graph).logits(self.held, state.plan)
         return float(np.sqrt(((logits - target) ** 2).mean()) / max(target.std(), 1e-12))
 
-    def _scaled(self, graph: ModelGraph) -> State:
+    def _scaled(self, graph: ModelGraph) -> _State:
         s = self.settings
         units = [graph.units[n] for n, node in self.nodes.items() if node.precision == "int8"]
         scheme = Scheme(symmetric=s.symmetric)
@@ -141,21 +148,21 @@ class _Ptq:
         plan = Plan(graph.fingerprint, with_room_for_biases(graph, units, tensors), self.nodes)
         return graph, with_shared_scales(graph, plan)
 
-    def _evened(self, state: State) -> State:
-        s, graph = self.settings, state[0]
+    def _evened(self, state: _State) -> _State:
+        s, graph = self.settings, state.graph
         axes = (equalise_tensors(graph) if s.equalise else {}) | (migrate_tensors(graph) if s.migrate else {})
         ranges = channel_ranges(graph, self.seen, axes, self.progress)
         graph = equalise(graph, ranges) if s.equalise else graph
         return self._scaled(migrate(graph, ranges) if s.migrate else graph)
 
-    def _rounded(self, state: State) -> State:
-        graph, plan = state
-        moments = second_moments(graph, self.seen, [graph.units[n] for n in plan.of("int8")], self.progress)
-        return round_weights(graph, plan, moments), plan
+    def _rounded(self, state: _State) -> _State:
+        units = [state.graph.units[n] for n in state.plan.of("int8")]
+        moments = second_moments(state.graph, self.seen, units, self.progress)
+        return replace(state, graph=round_weights(state.graph, state.plan, moments))
 
-    def _corrected(self, state: State) -> State:
-        graph, plan = state
-        return correct_biases(graph, mean_errors(graph, plan, self.seen, progress=self.progress)), plan
+    def _corrected(self, state: _State) -> _State:
+        errors = mean_errors(state.exact, state.plan, self.seen, state.graph, self.progress)
+        return replace(state, graph=correct_biases(state.graph, errors))
 
     def _made_by(self) -> dict[str, Any]:
         settings = {**asdict(self.settings), "float_nodes": list(self.settings.float_nodes)}

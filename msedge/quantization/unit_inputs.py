@@ -9,9 +9,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from msedge.quantization.graph import ModelGraph, Unit
 
 
-def weight_rows(graph: ModelGraph, unit: Unit) -> np.ndarray:
-    """The weight as [groups, outputs of a group, k], float64; groups is 1 but for grouped convolutions."""
-    w = np.moveaxis(graph.weights[unit.weight].astype(np.float64), unit.axis, 0)
+def weight_rows(graph: ModelGraph, unit: Unit, weight: np.ndarray | None = None) -> np.ndarray:
+    """The unit's weight, or one in its place, as [groups, outputs of a group, k], float64; groups is 1 but for grouped
+    convolutions."""
+    w = graph.weights[unit.weight] if weight is None else weight
+    w = np.moveaxis(w.astype(np.float64), unit.axis, 0)
     return w.reshape(_attributes(graph, unit).get("group", 1), -1, int(np.prod(w.shape[1:])))
 
 
