@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from msedge.cli.common import byte_progress, emit_json, json_option, print_table
+from msedge.cli.common import byte_progress, emit_json, json_option, print_table, progress
 from msedge.cli.recipes import leave_stopped, recipe_options, resolve, with_weights
 
 
@@ -16,7 +16,8 @@ from msedge.cli.recipes import leave_stopped, recipe_options, resolve, with_weig
 def train(recipe, out, overrides, data, weights, resume, only, print_recipe, as_json):
     """Train what RECIPE describes.
 
-    A recipe with a teacher leaves OUT/teacher and OUT/student, another one leaves its checkpoint in OUT.
+    A recipe with a teacher leaves OUT/teacher and OUT/student, another one leaves its checkpoint in OUT. One with a qat
+    section trains the result once more for INT8 and leaves it in OUT/qat, for msedge convert.
     """
     overrides = with_weights(overrides, weights)
     resolved, out = resolve(recipe, out, overrides, data)
@@ -28,12 +29,27 @@ def train(recipe, out, overrides, data, weights, resume, only, print_recipe, as_
     from msedge.training import Stopped
     from msedge.training import train as run
 
+    folders = []
     try:
-        done = run(resolved, out, resume=resume, only=only, progress=byte_progress)
+        if not (resolved.qat and resolved.qat.checkpoint):
+            folders = list(run(resolved, out, resume=resume, only=only, progress=byte_progress).folders)
+        trained = _train_quantised(resolved, folders, out, resume) if resolved.qat and not only else None
     except Stopped:
         leave_stopped(recipe, out, overrides, data, ["--only", only] if only else [])
     if as_json:
-        emit_json(done.to_dict())
+        emit_json({"folders": folders, **({"qat": trained.to_dict()} if trained else {})})
         return
-    rows = [[f["folder"], f["model"], f"{f['val_accuracy']:.1%}", f["val_images"], f["best_epoch"]] for f in done.folders]
+    rows = [[f["folder"], f["model"], f"{f['val_accuracy']:.1%}", f["val_images"], f["best_epoch"]] for f in folders]
+    if trained:
+        r = trained.report
+        accuracy = f"{r['val_accuracy']:.1%}, {r['val_agreement']:.1%} as in float"
+        rows.append([trained.out, f"quantised ({r['settings']['mode']})", accuracy, r["val_images"], r["best_epoch"]])
     print_table("Trained", ["folder", "model", "val accuracy", "images", "best epoch"], rows)
+
+
+def _train_quantised(recipe, folders: list[dict], out, resume: bool):
+    """The qat section of the recipe, on the model that was just trained or the checkpoint that it names."""
+    from msedge.quantization import run_qat
+
+    source = recipe.qat.checkpoint or folders[-1]["folder"]
+    return run_qat(recipe, source, out / "qat", resume=resume, progress=progress)

@@ -325,7 +325,7 @@ def _calibration(quant: str, calib: Path | str | None, count: int, say: Say) -> 
 
 def _quant_of(plan: Plan) -> str:
     """The mode that a plan is of."""
-    return {"qat": "AwareTraining", "weight": "WeightQuant"}.get(plan.made_by.get("mode"), "PostTraining")
+    return {"qat": "AwareTraining", "weight-only": "WeightQuant"}.get(plan.made_by.get("method"), "PostTraining")
 
 
 def _fitting(plan: Plan | None, quant: str, file: Path) -> Plan | None:

@@ -49,11 +49,13 @@ class RunReport:
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the run: what it was trained as, and how it is to be converted."""
+    """A model of the run: the checkpoint folder (or ONNX file) that it was trained as, how it is to be converted, and the
+    folder with its trained plan, where it has one."""
 
     name: str
     source: Path
     quants: tuple[str, ...]
+    planned: Path | None = None
 
 
 def run(
@@ -106,13 +108,21 @@ def _train(recipe: Recipe, out: Path, resume: bool, progress: Progress) -> list[
     quants = tuple(dict.fromkeys(quant_name(q) for q in recipe.convert.quant))
     if recipe.teacher is None:
         train(recipe, out / "model", resume=resume, progress=progress)
-        return [_Model("model", out / "model", quants)]
-    train(recipe, out, resume=resume, progress=progress)
-    ready = recipe.teacher.checkpoint or recipe.teacher.onnx
-    return [
-        _Model("teacher", Path(ready) if ready else out / "teacher", ("none",)),
-        _Model("student", out / "student", quants),
-    ]
+        models = [_Model("model", out / "model", quants)]
+    else:
+        train(recipe, out, resume=resume, progress=progress)
+        ready = recipe.teacher.checkpoint or recipe.teacher.onnx
+        models = [
+            _Model("teacher", Path(ready) if ready else out / "teacher", ("none",)),
+            _Model("student", out / "student", quants),
+        ]
+    if recipe.qat:
+        from msedge.quantization import run_qat
+
+        source = Path(recipe.qat.checkpoint or models[-1].source)
+        folder = run_qat(recipe, source, out / "qat", resume=resume, progress=progress).out
+        models.append(_Model(f"{models[-1].name} trained", source, ("AwareTraining",), folder))
+    return models
 
 
 def _convert(recipe: Recipe, model: _Model, out: Path, root: Path, toolchain, say) -> list[dict[str, Any]]:
@@ -121,13 +131,13 @@ def _convert(recipe: Recipe, model: _Model, out: Path, root: Path, toolchain, sa
     from msedge.runtime import open_runner
     from msedge.verification import verify
 
-    exported = model.source
-    if exported.suffix != ".onnx":
+    exported = model.planned or model.source
+    if not model.planned and exported.suffix != ".onnx":
         exported = export(model.source, out / "export" / model.name, force=True)
     rows = []
     with open_runner(model.source) as source:
         for quant in model.quants:
-            folder = out / "lite" / f"{model.name}-{NAMES[quant]}"
+            folder = out / "lite" / f"{model.name}-{NAMES[quant]}".replace(" ", "-")
             done = convert(
                 exported,
                 folder,
