@@ -146,7 +146,7 @@ class _Ptq:
         tensors = activation_plans(graph, self.all, units, s.activations, scheme, self.say, self.progress)
         tensors |= weight_plans(graph, units, s.weights, s.per_channel)
         plan = Plan(graph.fingerprint, with_room_for_biases(graph, units, tensors), self.nodes)
-        return graph, with_shared_scales(graph, plan)
+        return _State(graph, with_shared_scales(graph, plan), graph)
 
     def _evened(self, state: _State) -> _State:
         s, graph = self.settings, state.graph
