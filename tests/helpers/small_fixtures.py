@@ -10,13 +10,25 @@ from pathlib import Path
 import pytest
 from small_models import small_onnx
 
-from msedge.lite import ConvertRequest, Toolchain, find_toolchain
+from msedge.lite import ConvertRequest, Toolchain, ToolchainInfo, find_toolchain, kinds
 from msedge.lite.install import install
 
 
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
     return find_toolchain(str(install()))
+
+
+@pytest.fixture
+def aarch64(monkeypatch) -> kinds.WorkerToolchain:
+    """A native toolchain whose worker processes are aarch64."""
+    prepared = os.environ.get("MSEDGE_TEST_AARCH64")
+    if not prepared:
+        pytest.skip("MSEDGE_TEST_AARCH64 names no folder made by tests/lite/prepare_aarch64.sh")
+    folder = Path(prepared)
+    monkeypatch.setattr(kinds.sys, "executable", str(folder / "python"))
+    info = ToolchainInfo("native", folder, "2.0.0", {"trace": True})
+    return kinds.WorkerToolchain(info, folder / "mindspore_lite" / "lib")
 
 
 @pytest.fixture(scope="session")

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from msedge.errors import ToolFailed
-from msedge.lite import ConvertRequest, ToolchainInfo, kinds, read_ms
+from msedge.lite import ConvertRequest, read_ms
 from msedge.lite.probe import probe
 
 pytestmark = [pytest.mark.lite, pytest.mark.slow]
-
-
-@pytest.fixture
-def aarch64(monkeypatch) -> kinds.WorkerToolchain:
-    """A native toolchain whose worker processes are aarch64."""
-    prepared = os.environ.get("MSEDGE_TEST_AARCH64")
-    if not prepared:
-        pytest.skip("MSEDGE_TEST_AARCH64 names no folder made by tests/lite/prepare_aarch64.sh")
-    folder = Path(prepared)
-    monkeypatch.setattr(kinds.sys, "executable", str(folder / "python"))
-    info = ToolchainInfo("native", folder, "2.0.0", {"trace": True})
-    return kinds.WorkerToolchain(info, folder / "mindspore_lite" / "lib")
 
 
 def test_it_converts_runs_traces_and_quantises(aarch64):

@@ -87,6 +87,12 @@ def converted(toolchain, tmp_path_factory):
     return convert
 
 
+@pytest.fixture(params=["toolchain", pytest.param("aarch64", marks=pytest.mark.slow)])
+def runtime(request):
+    """The runtime of this machine; and that of aarch64, whose kernels are others, where there is one."""
+    return request.getfixturevalue(request.param)
+
+
 def written(data: bytes, tmp_path):
     file = tmp_path / "int8.ms"
     file.write_bytes(data)
@@ -123,7 +129,7 @@ CONVOLUTIONS = {  # (channels in, out, kernel, stride, pad, group), size
 
 
 @pytest.mark.parametrize("activation", ["", "Relu", "Clip"])
-def test_convolutions_compute_what_exact_arithmetic_gives(activation, converted, toolchain, tmp_path):
+def test_convolutions_compute_what_exact_arithmetic_gives(activation, converted, runtime, tmp_path):
     """All kinds in one model: branches from the image, summed up."""
     net = Network(1, 3, 33, 33)
     ends = []
@@ -140,14 +146,14 @@ def test_convolutions_compute_what_exact_arithmetic_gives(activation, converted,
     image = pictures(1, 3, 33, 33)
     done = rewrite_int8(ms, graph, min_max_plan(graph, image, only))
     assert done.quantised == tuple(only)
-    checked = check_int8_nodes(toolchain, written(done.data, tmp_path), image)
+    checked = check_int8_nodes(runtime, written(done.data, tmp_path), image)
     assert Counter(c.op for c in checked) == {"Conv2DFusion": len(only), "QuantDTypeCast": 2 * len(only)}
     for c in checked:
         assert c.most <= 1, c
         assert c.wrong <= (0.03 if c.op == "Conv2DFusion" else 0), c  # rounded twice: ties in fixed point
 
 
-def test_products_compute_what_exact_arithmetic_gives(converted, toolchain, tmp_path):
+def test_products_compute_what_exact_arithmetic_gives(converted, runtime, tmp_path):
     """Gemm and MatMul by constants and of two activations: odd sizes, transposed, batches, one row or column."""
     net, ends, width = Network(1, 4, 13, 14), [], 0
     flat = net("Sigmoid", "flat", net.reshape("line", "x", 1, 728))
@@ -176,7 +182,7 @@ def test_products_compute_what_exact_arithmetic_gives(converted, toolchain, tmp_
     image = pictures(1, 4, 13, 14)
     done = rewrite_int8(ms, graph, min_max_plan(graph, image))
     assert (len(done.quantised), done.kept_float) == (15, {})
-    checked = check_int8_nodes(toolchain, written(done.data, tmp_path), image)
+    checked = check_int8_nodes(runtime, written(done.data, tmp_path), image)
     assert Counter(c.op for c in checked)["MatMulFusion"] == 15
     for c in checked:
         assert c.most <= 1, c
@@ -205,11 +211,11 @@ def moving(move: str, read_in_float: bool = False) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_numbers_move_between_int8_nodes_in_int8(move, converted, toolchain, tmp_path):
+def test_numbers_move_between_int8_nodes_in_int8(move, converted, runtime, tmp_path):
     graph, ms = converted(f"move{move}", moving(move))
     image = pictures(1, 3, 4, 5)
     file = written(rewrite_int8(ms, graph, min_max_plan(graph, image)).data, tmp_path)
-    checked = check_int8_nodes(toolchain, file, image)
+    checked = check_int8_nodes(runtime, file, image)
     counts = Counter(c.op for c in checked)
     assert counts["QuantDTypeCast"] == 2
     assert counts.total() > 4, "the movement is among the int8 nodes"
