@@ -36,7 +36,7 @@ from msedge.training.tasks import DistillLogits
 from msedge.training.teacher import CellTeacher, check_classes
 from msedge.training.teacher_cache import TeacherLogits
 
-START = "start.json"
+START, START_MODEL = "start.json", "start.onnx"
 GOLDEN_IMAGES = 8
 Start = Callable[[ModelGraph, Samples], tuple[ModelGraph, Plan]]
 
@@ -109,13 +109,14 @@ def _begin(
     graph: ModelGraph, train_set: Samples, config: QatConfig, recipe: Recipe, teacher: CellTeacher, start: Start | None,
     out: Path, started: bool, say: Say, progress: Progress,
 ) -> tuple[ModelGraph, Plan]:  # fmt: skip
-    """The weights and the plan that training begins with; of a run that goes on, the plan that it began with."""
+    """The weights and the plan that training begins with; of a run that goes on, those that it began with."""
     if started:
         plan = load_plan(out / START)
         if plan.made_by.get("checkpoint") != teacher.sha256:
             raise ArtifactError(
                 f"{out} was started from another checkpoint", "resume with the same one, or choose another --out"
             )
+        graph = ModelGraph.load(out / START_MODEL)
         plan.check(graph)
         return graph, plan
     chosen = train_set.take_balanced(config.calib_images, recipe.seed)
@@ -126,6 +127,7 @@ def _begin(
         graph, plan = start(graph, chosen)
     plan = dataclasses.replace(plan, made_by={**plan.made_by, "checkpoint": teacher.sha256})
     plan.save(out / START)
+    write_bytes(out / START_MODEL, graph.model.SerializeToString(deterministic=True))
     return graph, plan
 
 
@@ -192,8 +194,8 @@ def _finish(
     """Write the export folder of the best epoch; what only a running training needs goes."""
     cell, best = fitting.shadow, fitting.progress.best_epoch + 1
     restore(cell, read_checkpoint(out / BEST))
-    trained = {n: v for n, v in cell.weights().items() if v.shape == graph.weights[n].shape}
-    model = graph.with_weights(trained)
+    values = cell.weights()
+    model = graph.with_weights({p.name: values[p.name] for p in fitting.step.parameters if p.name in values})
     judged = {row["epoch"]: row for row in fitting.progress.history}
     columns = ("val_agreement", "val_accuracy", "val_kl")
     report = {
@@ -218,6 +220,6 @@ def _finish(
         out, "export", files, parents={"checkpoint": teacher.sha256}, recipe_sha256=recipe_hash(recipe), quantization=report,
         data=describe_data(recipe),
     )  # fmt: skip
-    for name in (LAST, BEST, START):
+    for name in (LAST, BEST, START, START_MODEL):
         (out / name).unlink(missing_ok=True)
     return QatResult(out, report)

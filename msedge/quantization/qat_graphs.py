@@ -83,7 +83,8 @@ class ScaleSchedule:
         self.model.follow(0.0 if frozen else c.momentum)
         self.fitting.step.shares = np.where(self.is_scale, 0.0 if frozen else c.scale_lr / c.lr, 1.0).astype(np.float32)
         if epoch == first_frozen and self.fitting.progress.step_in_epoch == 0:
-            plan = replace(self.plan, tensors={**self.plan.tensors, **self.shadow.tensors()})
+            found = (self.shadow if self.fitting.average else self.model).tensors()
+            plan = replace(self.plan, tensors={**self.plan.tensors, **found})
             for cell in (self.model, self.shadow):
                 cell.set_tensors(self.on_grid(self.single, plan).tensors)
 

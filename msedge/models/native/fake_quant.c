@@ -181,6 +181,117 @@ KERNEL(channel_sums) {
     DONE;
 }
 
+struct stored { /* x plus a bias for each channel, stored, behind an activation function, and stored again if `twice` */
+    const float *x, *bias, *dy;
+    float *y, *dbias, *sums; /* `sums`: [C, 4] */
+    int64_t batch, channels, area;
+    struct quantiser first, second;
+    int twice;
+};
+
+static inline __attribute__((always_inline)) void stored_channel(void *arguments, int64_t c, int kind) {
+    struct stored *a = arguments;
+    struct quantiser first = a->first, second = a->second;
+    float bias = a->bias ? a->bias[c] : 0;
+    for (int64_t n = 0; n < a->batch; n++) {
+        const float *x = a->x + (n * a->channels + c) * a->area;
+        float *y = a->y + (n * a->channels + c) * a->area;
+        if (a->twice) {
+#pragma omp simd
+            for (int64_t i = 0; i < a->area; i++) y[i] = faked(act(kind, faked(x[i] + bias, first)), second);
+        } else {
+#pragma omp simd
+            for (int64_t i = 0; i < a->area; i++) y[i] = act(kind, faked(x[i] + bias, first));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void stored_gradient_channel(void *arguments, int64_t c, int kind) {
+    struct stored *a = arguments;
+    struct quantiser first = a->first, second = a->second;
+    float bias = a->bias ? a->bias[c] : 0;
+    double sums[5] = {0};
+    for (int64_t n = 0; n < a->batch; n++) {
+        const float *x = a->x + (n * a->channels + c) * a->area, *dy = a->dy + (n * a->channels + c) * a->area;
+        float *dx = a->y + (n * a->channels + c) * a->area, b = 0, s = 0, z = 0, t = 0, w = 0;
+        if (a->twice) {
+#pragma omp simd reduction(+ : b, s, z, t, w)
+            for (int64_t i = 0; i < a->area; i++) {
+                float u = faked(x[i] + bias, first), d = slope(act(kind, u), dy[i], second, &t, &w);
+                dx[i] = d = slope(x[i] + bias, d * act_slope(kind, u), first, &s, &z);
+                b += d;
+            }
+        } else {
+#pragma omp simd reduction(+ : b, s, z)
+            for (int64_t i = 0; i < a->area; i++) {
+                float d = slope(x[i] + bias, dy[i] * act_slope(kind, faked(x[i] + bias, first)), first, &s, &z);
+                dx[i] = d;
+                b += d;
+            }
+        }
+        sums[0] += s, sums[1] += z, sums[2] += t, sums[3] += w, sums[4] += b;
+    }
+    for (int i = 0; i < 4; i++) a->sums[4 * c + i] = (float)sums[i];
+    if (a->dbias) a->dbias[c] = (float)sums[4];
+}
+
+/* `at`: where the quantisers stand among the data. Without a bias a row of the last axis is a channel. */
+static struct stored stored_of(void **data, int *ranks, int64_t **shapes, int at) {
+    const int64_t *s = shapes[0];
+    const float *limits = data[at + 3];
+    struct stored a = {.x = data[0], .first = quantiser(data[at], data[at + 1]), .second = quantiser(data[at + 2], limits),
+                       .twice = limits[1] > 0, .batch = 1, .area = s[ranks[0] - 1]};
+    if (at > 1) a.bias = data[1], a.batch = s[0], a.area = s[2] * s[3];
+    a.channels = elements(s, ranks[0]) / (a.batch * a.area);
+    return a;
+}
+
+static void stored_gradient(piece_function piece, void **data, int *ranks, int64_t **shapes, int at) {
+    struct stored a = stored_of(data, ranks, shapes, at);
+    double sums[4] = {0};
+    int64_t size = elements(shapes[0], ranks[0]);
+    a.dy = data[at + 4];
+    a.y = data[at + 5];
+    a.dbias = at > 1 ? data[at + 6] : 0;
+    a.sums = scratch(SUMS, 4 * a.channels);
+    run_pieces(piece, &a, a.channels);
+    for (int64_t c = 0; c < a.channels; c++)
+        for (int i = 0; i < 4; i++) sums[i] += a.sums[4 * c + i];
+    float **dq = (float **)data + at + 5 + at;
+    write_gradient(dq[0], sums[0], sums[1], a.first, size, ((float *)data[at + 1])[1]);
+    dq[1][0] = dq[1][1] = 0;
+    if (a.twice) write_gradient(dq[1], sums[2], sums[3], a.second, size, ((float *)data[at + 3])[1]);
+}
+
+/* stored_ACT: (x, quantiser, limits, second quantiser, its limits or zeros) to the result; _gradient: those and dy to (dx,
+ * gradients by both quantisers). bias_stored_ACT: the same with x [N, C, H, W], and a bias [C] behind x and its gradient. */
+#define STORED(name, kind) \
+    static void stored_##name##_piece(void *arguments, int64_t c) { stored_channel(arguments, c, kind); } \
+    static void stored_##name##_gradient_piece(void *arguments, int64_t c) { stored_gradient_channel(arguments, c, kind); } \
+    KERNEL(stored_##name) { \
+        struct stored a = stored_of(data, ranks, shapes, 1); \
+        a.y = data[5]; \
+        run_pieces(stored_##name##_piece, &a, a.channels); \
+        DONE; \
+    } \
+    KERNEL(bias_stored_##name) { \
+        struct stored a = stored_of(data, ranks, shapes, 2); \
+        a.y = data[6]; \
+        run_pieces(stored_##name##_piece, &a, a.channels); \
+        DONE; \
+    } \
+    KERNEL(stored_##name##_gradient) { \
+        stored_gradient(stored_##name##_gradient_piece, data, ranks, shapes, 1); \
+        DONE; \
+    } \
+    KERNEL(bias_stored_##name##_gradient) { \
+        stored_gradient(stored_##name##_gradient_piece, data, ranks, shapes, 2); \
+        DONE; \
+    }
+
+STORED(silu, ACT_SILU)
+STORED(gelu, ACT_GELU)
+
 struct range {
     const float *x;
     int64_t size;

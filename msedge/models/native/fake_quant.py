@@ -36,6 +36,12 @@ def _two_of_second(x, y, *rest):
     return y, y
 
 
+def _without_limits(x, *rest):
+    """x and a bias if there is one, then both quantisers: what `stored_...` has gradients by."""
+    at = len(rest) - 5
+    return x, *rest[:at], rest[at], rest[at + 2]
+
+
 def _rows_of_0(x, index, *rest):
     return [*index, *x[1:]]
 
@@ -72,6 +78,38 @@ class BiasFakeQuantize(nn.Cell):
 
     def bprop(self, x, bias, quantiser, limits, out, dout):
         return (*self.gradient(x, bias, quantiser, limits, dout), ops.zeros_like(limits))
+
+
+class StoredAct(nn.Cell):
+    """`act` (silu, gelu) of x fake-quantised, and fake-quantised again where the second limits are not zeros."""
+
+    def __init__(self, act: str):
+        super().__init__(auto_prefix=False)
+        self.forward = operator(f"stored_{act}", _first, 1)
+        self.gradient = operator(f"stored_{act}_gradient", _without_limits, 3)
+
+    def construct(self, x, first, first_limits, second, second_limits):
+        return self.forward(x, first, first_limits, second, second_limits)
+
+    def bprop(self, x, first, first_limits, second, second_limits, out, dout):
+        dx, dfirst, dsecond = self.gradient(x, first, first_limits, second, second_limits, dout)
+        return dx, dfirst, ops.zeros_like(first_limits), dsecond, ops.zeros_like(second_limits)
+
+
+class BiasStoredAct(nn.Cell):
+    """The same of x [N, C, H, W] + bias [C]."""
+
+    def __init__(self, act: str):
+        super().__init__(auto_prefix=False)
+        self.forward = operator(f"bias_stored_{act}", _first, 1)
+        self.gradient = operator(f"bias_stored_{act}_gradient", _without_limits, 4)
+
+    def construct(self, x, bias, first, first_limits, second, second_limits):
+        return self.forward(x, bias, first, first_limits, second, second_limits)
+
+    def bprop(self, x, bias, first, first_limits, second, second_limits, out, dout):
+        dx, dbias, dfirst, dsecond = self.gradient(x, bias, first, first_limits, second, second_limits, dout)
+        return dx, dbias, dfirst, ops.zeros_like(first_limits), dsecond, ops.zeros_like(second_limits)
 
 
 class ChannelBias(nn.Cell):

@@ -9,14 +9,15 @@ import onnx
 
 from msedge.errors import DataError, ModelError
 from msedge.mindspore_setup import load_mindspore
-from msedge.quantization.graph import ModelGraph
+from msedge.quantization.graph import ModelGraph, Unit
 from msedge.quantization.plan import NodePlan, Plan, TensorPlan
 
 load_mindspore()
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn  # noqa: E402
 
-from msedge.quantization.cell.fake import Quantiser, WeightQuantiser  # noqa: E402
+from msedge.models.native import operators as native  # noqa: E402
+from msedge.quantization.cell.fake import Quantiser, StoredActivation, WeightQuantiser  # noqa: E402
 from msedge.quantization.cell.operators import SHAPED, Context, Identity, build  # noqa: E402
 from msedge.quantization.cell.patterns import Step, find_steps  # noqa: E402
 
@@ -156,12 +157,19 @@ class _Builder:
         self.quantisers: dict[str, Quantiser | WeightQuantiser] = {}
         self.int8 = set(self.plan.of("int8"))
         self.stored = {graph.units[n].output for n in self.int8}
+        self.readers: dict[str, list[Step]] = {}
+        self.fused: set[str] = set()  # outputs of activation functions that the unit before them computes
         self.moves: list[tuple[Callable, tuple[str, ...], str]] = []  # (operator, inputs, output)
         self.done: dict[str, str] = {}  # what stands for a tensor that is read as it is stored, or for an initialiser
 
     def build(self) -> None:
-        for step in find_steps(self.graph, frozenset(self.plan.of("int8", "weight"))):
-            self._add(step)
+        steps = find_steps(self.graph, frozenset(self.plan.of("int8", "weight")))
+        for step in steps:
+            for name in step.inputs:
+                self.readers.setdefault(name, []).append(step)
+        for step in steps:
+            if step.output not in self.fused:
+                self._add(step)
         cell = self.cell
         cell.steps, cell.width, cell.out = self._places()
         cell.batch, *image = self.shapes[self.graph.input]
@@ -178,14 +186,14 @@ class _Builder:
         weight = self._weight(unit.weight) if quantised and unit.weight else None
         if weight and unit.weight != step.inputs[1]:
             raise ModelError(f"the node {unit.name!r} has its weight on the left", "keep it in float")
-        output = self._activation(unit.output) if quantised and precision == "int8" else None
+        output, result = self._output(unit) if quantised and precision == "int8" else (None, step.output)
         inputs = step.inputs[:1] if step.op in SHAPED else step.inputs
         context = Context(self.graph.weights, self.shapes, weight, output)
         operator = build(step, context)
         if quantised and precision == "int8":
             inputs = tuple(i if i in self.graph.weights else self._as_stored(i) for i in inputs)
         if not step.also:
-            self._move(operator, inputs, step.output)
+            self._move(operator, inputs, result)
             return
         self._move(operator, inputs, f"{step.output}:all")
         for i, name in enumerate((step.output, *step.also)):
@@ -210,6 +218,22 @@ class _Builder:
             self.done[tensor] = f"{tensor}:stored"
             self.moves.append((self._activation(root), (tensor,), f"{tensor}:stored"))
         return self.done[tensor]
+
+    def _output(self, unit: Unit) -> tuple[Quantiser | StoredActivation, str]:
+        """What stores the output of an int8 node, together with an activation function that alone reads it, and the tensor
+        that comes out."""
+        first, readers = self._activation(unit.output), self.readers.get(unit.output, [])
+        fits = len(readers) == 1 and readers[0].op in ("Silu", "Gelu") and unit.output != self.graph.output
+        if not fits or self.learned != "lsq" or not native.available():
+            return first, unit.output
+        (act,) = readers
+        self.fused.add(act.output)
+        after = self.readers.get(act.output, [])
+        second, name = None, act.output
+        if after and act.output != self.graph.output and all(s.node.name in self.int8 for s in after):
+            second, name = self._activation(act.output), f"{act.output}:stored"
+            self.done[act.output] = name
+        return StoredActivation(first, act.op.lower(), second), name
 
     def _activation(self, tensor: str) -> Quantiser:
         if tensor not in self.quantisers:

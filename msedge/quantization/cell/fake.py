@@ -171,6 +171,25 @@ class Quantiser(nn.Cell):
         return replace(t, scale=(scale,), zero_point=(int(np.clip(np.rint(zero), t.low, t.high)),))
 
 
+class StoredActivation(nn.Cell):
+    """A tensor as `first` stores it, behind silu or gelu, and then as `second` stores it where there is one: one compiled
+    operator for what are four passes. Both quantisers are of the kind that learns."""
+
+    def __init__(self, first: Quantiser, act: str, second: Quantiser | None):
+        super().__init__(auto_prefix=False)
+        self.first, self.first_limits = first.value, first.limits
+        once = (first.value, Tensor(np.zeros(3, np.float32)))
+        self.second, self.second_limits = (second.value, second.limits) if second else once
+        self.act, self.act_of_sum = compiled.StoredAct(act), compiled.BiasStoredAct(act)
+
+    def construct(self, x):
+        return self.act(x, self.first, self.first_limits, self.second, self.second_limits)
+
+    def of_sum(self, x, bias):
+        """Of x [N, C, H, W] + bias [C]."""
+        return self.act_of_sum(x, bias, self.first, self.first_limits, self.second, self.second_limits)
+
+
 class WeightQuantiser(nn.Cell):
     """The stored form of one weight: symmetric, one scale for the tensor, for each index of an axis, or for groups."""
 

@@ -22,7 +22,7 @@ from msedge.models.cpu_gradients import RowNorm, RowSoftmax  # noqa: E402
 from msedge.models.maps import BandMeans, NativeMeans, Scale, Spread  # noqa: E402
 from msedge.models.native import fake_quant as compiled  # noqa: E402
 from msedge.models.native import operators as native  # noqa: E402
-from msedge.quantization.cell.fake import Quantiser, WeightQuantiser  # noqa: E402
+from msedge.quantization.cell.fake import Quantiser, StoredActivation, WeightQuantiser  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Context:
     values: dict[str, np.ndarray]
     shapes: dict[str, tuple[int, ...]]
     weight: WeightQuantiser | None = None
-    output: Quantiser | None = None
+    output: Quantiser | StoredActivation | None = None
 
 
 class Unit(nn.Cell):

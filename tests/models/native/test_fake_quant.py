@@ -49,6 +49,22 @@ class TakeRows(nn.Cell):
         return ops.gather(x, self.index, self.axis)
 
 
+class Chain(nn.Cell):
+    """Bias, rounding, activation function and rounding in MindSpore's operators."""
+
+    def __init__(self, act, twice):
+        super().__init__()
+        self.act, self.twice, self.fake = act, twice, plain.PlainFakeQuantize()
+
+    def construct(self, x, *rest):
+        if len(rest) == 5:
+            x = x + rest[0].reshape(1, -1, 1, 1)
+        first, first_limits, second, second_limits = rest[-4:]
+        y = self.fake(x, first, first_limits)
+        y = ops.silu(y) if self.act == "silu" else y * (ops.erf(y * 0.7071067811865476) + 1.0) * 0.5
+        return self.fake(y, second, second_limits) if self.twice else y + 0.0 * second.sum()
+
+
 def tensors(values) -> list[Tensor]:
     return [Tensor(np.asarray(v, np.float32)) for v in values]
 
@@ -63,7 +79,23 @@ def gather_case(shape, index, axis):
 
 
 WEIGHT = RNG.normal(size=(6, 3, 5))
+NARROW = ([np.log(0.00831), -0.4], [-128, 127, 256])
+OFF = ([0.0, 0.0], [0, 0, 0])
+
+
+def stored_case(act, x, bias, second):
+    ours = compiled.StoredAct if bias is None else compiled.BiasStoredAct
+    inputs = [x, *([] if bias is None else [bias]), *AFFINE, *second, slopes(x.shape)]
+    return lambda: ours(act), lambda: Chain(act, second is not OFF), inputs
+
+
 CASES = {
+    "stored silu": stored_case("silu", X, None, NARROW),
+    "stored silu of a sum": stored_case("silu", MAPS, BIAS, NARROW),
+    "stored gelu of a sum": stored_case("gelu", MAPS, BIAS, NARROW),
+    "stored gelu": stored_case("gelu", X, None, NARROW),
+    "silu of what is stored": stored_case("silu", MAPS, BIAS, OFF),
+    "gelu of what is stored": stored_case("gelu", X, None, OFF),
     "affine": (compiled.FakeQuantize, plain.PlainFakeQuantize, [X, *AFFINE, slopes(X.shape)]),
     "symmetric": (compiled.FakeQuantize, plain.PlainFakeQuantize, [X, *FIXED, slopes(X.shape)]),
     "3 bits": (compiled.FakeQuantize, plain.PlainFakeQuantize, [MAPS, *FEW, slopes(MAPS.shape)]),
