@@ -31,7 +31,7 @@ GRIDS = ("entropy", "uniform")
 _HALF_BITS = 12  # numbers of 12 bits times a power of two are exact in float16
 _SMALL = 4096  # elements; smaller weights of a uniform plan get 12 bits: they matter most and weigh nothing
 _TRUST = 0.75  # gains are estimates from a few images: this power of them is used
-_IMAGES, _NOISE = 8, 0.02
+_IMAGES, _NOISE = 4, 0.02
 _STEPS = 2.0 ** (np.arange(-27, 3) / 3)  # of a grid, in root mean squares of its tensor
 _FRACTIONS = np.linspace(0.4, 1, 31)  # of the largest weight, tried as the end of a uniform grid
 

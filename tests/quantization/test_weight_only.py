@@ -10,7 +10,6 @@ from quant_weights import IMAGES, kinds_onnx
 
 from msedge.errors import DataError, UserError
 from msedge.quantization.graph import ModelGraph
-from msedge.quantization.onnx_simulation import Simulation
 from msedge.quantization.plan import fake_quantize, load_plan, quantize_array
 from msedge.quantization.weight_only import make_weight_plan, noise_gains
 
@@ -36,9 +35,16 @@ def stored_bits(graph: ModelGraph, plan) -> float:
     return bits / weights
 
 
-def logit_error(graph: ModelGraph, plan) -> float:
-    simulation = Simulation(graph)
-    return float(np.mean(np.square(simulation.logits(IMAGES, plan) - simulation.logits(IMAGES))))
+@pytest.fixture(scope="module")
+def expected_error(graph):
+    """What the noise of a plan's weights does to the logits, on the average over noise like it (a single draw is luck)."""
+    gains = noise_gains(graph, [u.weight for u in graph.units.values()], IMAGES, seed=1)
+
+    def error(plan) -> float:
+        lost = {n: fake_quantize(graph.weights[n], t).astype(np.float64) - graph.weights[n] for n, t in plan.tensors.items()}
+        return sum(gains[n] * float(np.sum(np.square(d))) for n, d in lost.items())
+
+    return error
 
 
 @pytest.mark.parametrize("bits", [8, 6, 4, 3.5])
@@ -50,22 +56,22 @@ def test_entropy_plans_keep_within_their_bits(graph, bits):
     assert all(t.axis is None and t.symmetric and len(t.scale) == 1 for t in plan.tensors.values())
 
 
-def test_fewer_bits_cost_more(graph):
-    errors = [logit_error(graph, make_weight_plan(graph, bits)) for bits in (8, 6, 4, 3)]
+def test_fewer_bits_cost_more(graph, expected_error):
+    errors = [expected_error(make_weight_plan(graph, bits)) for bits in (8, 6, 4, 3)]
     assert errors == sorted(errors)
     assert errors[0] < errors[-1] / 50
 
 
-def test_an_entropy_grid_beats_uniform_bits(graph):
+def test_an_entropy_grid_beats_uniform_bits(graph, expected_error):
     """At the same number of bits per weight, or fewer."""
     entropy, uniform = make_weight_plan(graph, 4), make_weight_plan(graph, 4, group=32)
-    assert stored_bits(graph, entropy) < stored_bits(graph, uniform) + 16 / 32
-    assert logit_error(graph, entropy) < logit_error(graph, uniform)
+    assert stored_bits(graph, entropy) < stored_bits(graph, uniform) + 16 / 32  # scales
+    assert expected_error(entropy) < expected_error(uniform)
 
 
-def test_images_find_the_gains_that_drawn_ones_find(graph):
-    given = make_weight_plan(graph, 4, images=IMAGES)
-    assert logit_error(graph, given) == pytest.approx(logit_error(graph, make_weight_plan(graph, 4)), rel=3)
+def test_drawn_images_choose_about_as_well_as_given_ones(graph, expected_error):
+    given, drawn = make_weight_plan(graph, 4, images=IMAGES), make_weight_plan(graph, 4)
+    assert expected_error(drawn) < 1.5 * expected_error(given)
 
 
 def test_plans_are_the_same_every_time(graph, tmp_path):
@@ -86,7 +92,7 @@ def test_gains_are_those_of_a_linear_model():
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 4, 4]), ("logits", [1, 40]))]
     model = helper.make_graph(nodes, "linear", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")])
     graph = ModelGraph(helper.make_model(model, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
-    images = rng.normal(size=(8, 3, 4, 4)).astype(np.float32)
+    images = rng.normal(size=(4, 3, 4, 4)).astype(np.float32)
     gains = [noise_gains(graph, ["w"], images, seed)["w"] for seed in range(20)]
     assert np.mean(gains) == pytest.approx(float(np.mean(images**2)), rel=0.06)
 
