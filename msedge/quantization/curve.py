@@ -38,7 +38,7 @@ def draw(mixed: MixedPlan, file: Path, title: str = "") -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"KB more than {smallest / 1e6:.2f} MB, everything quantised")
+    axes.set_xlabel(f"KB of constants above the smallest plan's {smallest / 1e6:.2f} MB")
     axes.set_title(title or f"{len(found.nodes)} nodes in float {'hold' if mixed.met else 'come nearest to'} {mixed.budget}")
     axes.grid(alpha=0.3)
     axes.legend()

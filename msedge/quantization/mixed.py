@@ -173,7 +173,7 @@ def _costs(simulation: Simulation, plan: Plan, sizes: str, image: np.ndarray) ->
     if sizes == "count":
         return dict.fromkeys(names, 1.0)
     if sizes == "bytes":
-        return {n: float(added_bytes(graph, plan, n) + _CAST_BYTES) for n in names}
+        return {n: float(max(added_bytes(graph, plan, n) + _CAST_BYTES, 1)) for n in names}
     tensors = [t for n in names for t in (graph.units[n].output, graph.units[n].inputs[0])]
     shapes = {n: t.shape for n, t in simulation.tensors(image, tensors).items()}
     return {n: float(max(node_macs(graph, shapes, n), 1)) for n in names}

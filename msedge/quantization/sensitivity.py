@@ -92,6 +92,7 @@ def sensitivity(
     """
     if way not in WAYS:
         raise UserError(f"there is no way '{way}' to score nodes", f"one of {', '.join(WAYS)}")
+    plan.check(simulation.graph)
     quantised = plan.of("int8", "weight")
     if unknown := [n for n in nodes or () if n not in quantised]:
         raise UserError(f"the plan does not quantise a node {unknown[0]!r}", f"it has {len(quantised)} quantised nodes")
@@ -155,7 +156,7 @@ class _Scores:
         self.file = file
         self.scores: dict[str, Change] = {}
         with contextlib.suppress(OSError):
-            for line in file.read_text().splitlines():
+            for line in file.read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     raw = json.loads(line)
                     self.scores[raw.pop("node")] = Change(float(raw["error"]), float(raw["kl"]), int(raw["flips"]))
