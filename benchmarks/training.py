@@ -2,7 +2,8 @@
 
     python benchmarks/training.py [--model NAME ...] [--rounds 6] [--torch PYTHON] [--results DIR] [--skip CONTENDER ...]
 
-A step is forward, cross entropy, backward and AdamW, in float32. Each contender is a process of its own (oneDNN reads its
+A step is forward, cross entropy, backward and AdamW, in float32 (of QAT: the float model's answers, forward with rounding, KL,
+backward, AdamW). Each contender is a process of its own (oneDNN reads its
 limits once) that compiles first. Then they take turns: in its turn a contender takes one step that is not counted and
 `--steps` that are (one alone, and counted, where a step takes over a second); the others are stopped meanwhile. Swin nano has
 the widths 48 to 384 here, since timm and MindCV know no others than doubled ones. PYTHON is an interpreter with torch and
@@ -33,6 +34,7 @@ WITHOUT = {"MSEDGE_NATIVE": "0"}
 CONTENDERS = {  # name: (kind, environment)
     "msedge": ("msedge", {}),
     "msedge, with loading": ("loading", {}),
+    "msedge, QAT in int8": ("qat", {}),
     "msedge, no compiler": ("msedge", WITHOUT),
     "MindCV, AVX2 cap": ("mindcv", {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
     "MindCV as it comes": ("mindcv", {"ONEDNN_MAX_CPU_ISA": "DEFAULT"}),

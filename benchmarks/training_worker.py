@@ -70,6 +70,35 @@ def msedge(name: str, size: int, batch: int, loading: bool):
     return lambda: step.run(1e-3, next(count), *next(batches))
 
 
+def quantised(name: str, size: int, batch: int):
+    """The step of quantisation-aware training in int8: the float model answers first, then the rounded one learns."""
+    from msedge.mindspore_setup import load_mindspore
+
+    ms = load_mindspore()
+
+    import numpy as np
+
+    from msedge.models import spec_of
+    from msedge.quantization.cell import GraphCell
+    from msedge.quantization.ptq import PtqSettings, make_plan
+    from msedge.quantization.qat_graphs import Graphs
+    from msedge.recipe import DistillConfig, TrainConfig
+    from msedge.training.evaluate import Evaluator
+    from msedge.training.step import TrainStep
+    from msedge.training.tasks import DistillLogits
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    teacher = msedge_model(name, size)
+    graphs = Graphs.export(teacher, spec_of(teacher, ("a", "b")), batch)
+    images, labels = arrays(size, batch)
+    graph, plan = make_plan(graphs.single, images, PtqSettings(activations="minmax", weights="minmax"))
+    model = GraphCell(graphs.batched_like(graph), plan, learn=True).set_train(True)
+    learned = [p for p in model.get_parameters() if p.requires_grad]
+    step = TrainStep(DistillLogits(model, DistillConfig(temperature=1.0, alpha=0.0), 0.0), learned, TrainConfig())
+    evaluator, targets, count = Evaluator(teacher), np.eye(CLASSES, dtype=np.float32)[labels], itertools.count(1)
+    return lambda: step.run(1e-5, next(count), images, targets, evaluator.logits(images))
+
+
 def loaded(size: int, batch: int):
     """Endless training batches of JPEG files, augmented as the default recipe says."""
     import cv2
@@ -204,6 +233,8 @@ def main() -> None:
     os.dup2(2, 1)
     if args.kind in ("msedge", "loading"):
         step = msedge(args.model, args.size, args.batch, args.kind == "loading")
+    elif args.kind == "qat":
+        step = quantised(args.model, args.size, args.batch)
     else:
         step = {"mindcv": mindcv, "timm": timm}[args.kind](args.model, args.size, args.batch)
 
