@@ -15,8 +15,8 @@ from onnx import NodeProto
 
 from msedge.quantization.graph import MOVEMENT, ModelGraph
 
+Products = dict[str, list[np.ndarray | None]]  # channels of both factors, by node
 Ranges = dict[str, np.ndarray]  # largest absolute value of each channel, by tensor
-FIXED = -1  # the number of what is no channel of the tensor that is followed
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,15 @@ class Flow:
     pairs: list[Pair] = field(default_factory=list)
     fixed: set[int] = field(default_factory=set)
 
+    def fix(self, ids: np.ndarray) -> None:
+        """Note that something reads these channels as they are."""
+        self.fixed.update(np.unique(ids).tolist())
+
     def free(self) -> np.ndarray:
         """Channels, as bools, that only weights read."""
         read = np.zeros(self.channels, bool)
         for c in self.columns:
-            read[c.ids[c.ids != FIXED]] = True
+            read[c.ids] = True
         read[list(self.fixed)] = False
         for p in self.pairs:
             read[np.concatenate([p.left, p.right])] = False
@@ -65,7 +69,7 @@ class Flow:
             partners.setdefault(b, set()).add(a)
         read = {int(i) for c in self.columns for i in c.ids}
         kept = {(a, b) for a, b in both if a != b and len(partners[a]) == len(partners[b]) == 1}
-        kept = sorted(p for p in kept if not {*p} & (self.fixed | read | {FIXED}))
+        kept = sorted(p for p in kept if not {*p} & (self.fixed | read))
         return np.array([a for a, _ in kept], int), np.array([b for _, b in kept], int)
 
 
@@ -83,56 +87,38 @@ class Channels:
         shape = self.shapes[tensor]
         axis %= len(shape)
         ids = np.broadcast_to(np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
-        flow, found = Flow(shape[axis]), {}
-        self._follow(tensor, ids, flow, found)
-        for name, sides in found.items():
-            self._product(name, sides, flow, found)
+        flow, products = Flow(shape[axis]), {}
+        self._follow(tensor, ids, flow, products)
+        for left, right in products.values():
+            _meet(left, right, flow)
         return flow
 
-    def _follow(self, tensor: str, ids: np.ndarray, flow: Flow, products: dict[str, dict[int, np.ndarray]]) -> None:
+    def _follow(self, tensor: str, ids: np.ndarray, flow: Flow, products: Products) -> None:
         if tensor == self.graph.output:
-            flow.fixed.update(np.unique(ids).tolist())
+            flow.fix(ids)
         for node in self.graph.consumers.get(tensor, ()):
             places = [i for i, name in enumerate(node.input) if name == tensor]
             if node.op_type in (*MOVEMENT, "Split", "Relu") and places == [0]:
                 for output, part in zip(node.output, moved(node, ids, self.graph, self.shapes), strict=True):
                     self._follow(output, part, flow, products)
             elif node.op_type == "MatMul" and not set(node.input) & set(self.graph.weights):
-                for place in places:
-                    self._meet(node, place, ids, flow, products)
+                if places == [1] and self._weighs_rows(node.input[0]) and (ids == ids[..., :1, :]).all():
+                    rows = self.shapes[node.output[0]][-2]
+                    self._follow(node.output[0], np.repeat(ids[..., :1, :], rows, -2), flow, products)
+                else:
+                    sides = products.setdefault(node.name, [None, None])
+                    for place in places:
+                        sides[place] = ids
             elif (reader := self._columns(node, ids)) is not None and places == [0]:
                 flow.columns.append(reader)
             else:
-                flow.fixed.update(np.unique(ids).tolist())
+                flow.fix(ids)
 
-    def _meet(self, node: NodeProto, place: int, ids: np.ndarray, flow: Flow, products: dict) -> None:
-        """A product of activations: remember the side; what multiplies no followed channel passes them on."""
-        products.setdefault(node.name, {})[place] = ids
-        other = self.graph.root(node.input[1 - place])
-        if place == 1 and self._independent(other):
-            constant = (ids == ids[..., :1, :]).all()
-            if constant:
-                products[node.name]["passed"] = True
-                rows = self.shapes[node.output[0]][-2]
-                out = np.broadcast_to(ids[..., :1, :], (*ids.shape[:-2], rows, ids.shape[-1]))
-                self._follow(node.output[0], out, flow, products)
-
-    def _independent(self, root: str) -> bool:
-        """Whether a tensor keeps its values when followed channels are rescaled: what Softmax wrote does (its own
-        arguments are products of matched pairs, or fixed)."""
-        maker = self.graph.maker(root)
+    def _weighs_rows(self, tensor: str) -> bool:
+        """Whether a first factor keeps its values when followed channels are rescaled: what Softmax wrote does, for the
+        products in its argument are of matched pairs, or their channels are fixed."""
+        maker = self.graph.maker(self.graph.root(tensor))
         return maker is not None and maker.op_type == "Softmax"
-
-    def _product(self, name: str, sides: dict, flow: Flow, found: dict) -> None:
-        if sides.get("passed"):
-            return
-        left, right = sides.get(0), sides.get(1)
-        if left is not None and right is not None and (left == left[..., :1, :]).all() and (right == right[..., :1]).all():
-            flow.pairs.append(Pair(left[..., 0, :].ravel(), right[..., 0].ravel()))
-            return
-        for ids in (left, right):
-            if ids is not None:
-                flow.fixed.update(np.unique(ids).tolist())
 
     def _columns(self, node: NodeProto, ids: np.ndarray) -> Columns | None:
         """The node as a reader of whole channels, or None."""
@@ -150,7 +136,19 @@ class Channels:
                 return Columns(node, unit.weight, 1, ids[0, :, 0, 0])
             return Columns(node, unit.weight, 0, ids[0, :, 0, 0]) if group == len(weight) == ids.shape[1] else None
         first = ids.reshape(-1, ids.shape[-1])
+        if self.graph.weights[unit.weight].ndim != 2:
+            return None
         return Columns(node, unit.weight, 1 - unit.axis, first[0]) if (first == first[0]).all() else None
+
+
+def _meet(left: np.ndarray | None, right: np.ndarray | None, flow: Flow) -> None:
+    """A product of activations: pairs where both factors are of the flow and hold one channel for each place of the sum."""
+    if left is not None and right is not None and (left == left[..., :1, :]).all() and (right == right[..., :1]).all():
+        flow.pairs.append(Pair(left[..., 0, :].ravel(), right[..., 0].ravel()))
+        return
+    for ids in (left, right):
+        if ids is not None:
+            flow.fix(ids)
 
 
 def moved(node: NodeProto, x: np.ndarray, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, ...]:
@@ -177,5 +175,4 @@ def scaled(graph: ModelGraph, changes: list[tuple[str, int, np.ndarray]]) -> Mod
 
 def column_changes(flow: Flow, factors: np.ndarray) -> list[tuple[str, int, np.ndarray]]:
     """What undoes channels times `factors` in the weights that read them."""
-    known = np.append(factors, 1.0)  # FIXED is the last entry
-    return [(c.weight, c.axis, 1 / known[c.ids]) for c in flow.columns]
+    return [(c.weight, c.axis, 1 / factors[c.ids]) for c in flow.columns]
