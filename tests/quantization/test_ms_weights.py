@@ -10,9 +10,11 @@ from msedge.errors import ArtifactError
 from msedge.lite import ConvertRequest
 from msedge.lite.ms_file import read_ms
 from msedge.quantization.graph import ModelGraph
+from msedge.quantization.ms_int8 import rewrite_int8
 from msedge.quantization.ms_weights import decoded, rewrite_weights
 from msedge.quantization.onnx_simulation import Simulation
 from msedge.quantization.plan import NodePlan, Plan, TensorPlan, fake_quantize
+from msedge.quantization.ptq import PtqSettings, make_plan
 from msedge.quantization.weight_only import make_weight_plan
 
 
@@ -164,6 +166,18 @@ def test_a_weight_that_the_converter_changed_stays_float(model, run):
     assert list(done.kept_float) == ["deep"]
     assert "converter changed it" in done.kept_float["deep"]
     assert np.isfinite(run(done.data)).all()
+
+
+def test_beside_int8_nodes(model, run):
+    graph, ms = model
+    _, int8 = make_plan(graph, IMAGES, PtqSettings())
+    few = make_weight_plan(graph, 4)
+    nodes = {n: int8.nodes[n] if n in ("deep", "point") else few.nodes[n] for n in graph.units}
+    weights = {graph.units[n].weight: few.tensors[graph.units[n].weight] for n in few.nodes if n not in ("deep", "point")}
+    plan = Plan(graph.fingerprint, int8.tensors | weights, nodes)
+    done = rewrite_weights(rewrite_int8(ms, graph, plan).data, graph, plan)
+    assert set(done.stored) == set(weights)
+    assert cosine(run(done.data), Simulation(graph).logits(IMAGES, plan)) > 0.999
 
 
 @pytest.fixture(scope="module")
