@@ -34,7 +34,8 @@ class _Net:
     def conv(self, name: str, x: str, shape: tuple[int, ...], **attributes) -> str:
         pads = [shape[2] // 2] * 4
         wb = self.random(f"{name}.weight", *shape), self.random(f"{name}.bias", shape[0])
-        return self.node("Conv", f"{name}/Conv", x, *wb, kernel_shape=list(shape[2:]), pads=pads, **attributes)
+        whole = {"strides": [1, 1], "dilations": [1, 1], "group": 1, **attributes}  # Lite's converter wants them all
+        return self.node("Conv", f"{name}/Conv", x, *wb, kernel_shape=list(shape[2:]), pads=pads, **whole)
 
     def linear(self, name: str, x: str, out: int, inp: int, output: str = "") -> str:
         wb = self.random(f"{name}.weight", out, inp), self.random(f"{name}.bias", out)
