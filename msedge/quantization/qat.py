@@ -195,7 +195,7 @@ def _finish(
     cell, best = fitting.shadow, fitting.progress.best_epoch + 1
     restore(cell, read_checkpoint(out / BEST))
     values = cell.weights()
-    model = graph.with_weights({p.name: values[p.name] for p in fitting.step.parameters if p.name in values})
+    model = graph.with_weights({name: values[name] for name in fitting.model.learned_weights()})
     judged = {row["epoch"]: row for row in fitting.progress.history}
     columns = ("val_agreement", "val_accuracy", "val_kl")
     report = {

@@ -72,8 +72,8 @@ class ScaleSchedule:
 
     def attach(self, fitting: Fitting) -> None:
         self.fitting = fitting
-        scales = {p.name for p in self.model.scales()}
-        self.is_scale = np.array([p.name in scales for p in fitting.step.parameters])
+        scales = {id(p) for p in self.model.scales()}
+        self.is_scale = np.array([id(p) in scales for p in fitting.step.parameters])
 
     def prepare(self, epoch: int) -> None:
         """Set the rates of `epoch`; at the first step of the frozen epochs put the scales where they stay."""

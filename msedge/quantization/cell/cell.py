@@ -70,7 +70,8 @@ class GraphCell(nn.Cell):
     With a plan, the inputs and outputs of its int8 nodes and the weights of its int8 and weight nodes are stored as it
     says. `learn`: parameters and scales require gradients; `learned` says how activations find their scales (lsq, ema).
     Constants that the exporter made (masks, shares, epsilons) and the tensors of `fixed` stay as they are.
-    Parameters have the names of the ONNX initialisers; a scale's name is its tensor's with an ending.
+    Parameters have the names of the ONNX initialisers, scales those of their tensors with an ending, until the cell becomes
+    part of one that renames them: `weights` and `tensors` know them by their first names.
     Raises ModelError for operators and plans that cannot be trained.
     """
 
@@ -95,6 +96,10 @@ class GraphCell(nn.Cell):
     def weights(self) -> dict[str, np.ndarray]:
         """The values of the float initialisers by name."""
         return {name: p.asnumpy() for name, p in self._initialisers.items()}
+
+    def learned_weights(self) -> list[str]:
+        """The names of the float initialisers that require gradients."""
+        return [name for name, p in self._initialisers.items() if p.requires_grad]
 
     def tensors(self) -> dict[str, TensorPlan]:
         """How each quantised tensor is stored now."""
