@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 
 from msedge.data.audit import Verdict
 from msedge.errors import ModelError
 from msedge.progress import Progress, no_progress
 from msedge.quantization.graph import ModelGraph
+from msedge.quantization.onnx_simulation import Simulation
 
 IMAGES = 128  # of each kind; a range is seen soon, and all of them cost time
 _MANY = 0.001  # share of values outside, besides what chance puts there
@@ -77,7 +77,15 @@ def activation_drift(
     """
     units = graph.units.values()
     names = list(dict.fromkeys(t for u in units for t in (*u.roots, u.output)))
-    runs = _Runs(graph, names)
+    simulation = Simulation(graph)
+    if (batch := simulation.input_shape[0]) != 1:
+        raise ModelError(f"the model takes {batch} images at a time, calibration needs one at a time", "export it again")
+
+    def runs(images: np.ndarray) -> Iterator[list[np.ndarray]]:
+        for image in images:
+            values = simulation.tensors(image[None], names)
+            yield [values[n] for n in names]
+
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     seen_low, seen_high = low.copy(), high.copy()
     outside, values_seen = np.zeros(len(names)), np.zeros(len(names), np.int64)
@@ -101,31 +109,3 @@ def activation_drift(
     ]
     found.sort(key=lambda t: -t.outside)
     return ActivationDrift((len(calibration), len(validation)), tuple(found))
-
-
-class _Runs:
-    """Runs the model image by image and yields the values of `names`."""
-
-    def __init__(self, graph: ModelGraph, names: list[str]):
-        import onnxruntime as ort
-
-        model = onnx.ModelProto()
-        model.CopyFrom(graph.model)
-        taken = {o.name for o in model.graph.output}
-        wanted = [n for n in names if n not in taken and n != graph.input]
-        model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in wanted)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        batch = self.session.get_inputs()[0].shape[0]
-        if isinstance(batch, int) and batch != 1:
-            raise ModelError(f"the model takes {batch} images at a time, calibration needs one at a time", "export it again")
-        self.input, self.names = graph.input, names
-
-    def __call__(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
-        fetched = [n for n in self.names if n != self.input]
-        for image in images:
-            feed = image[None]
-            values = dict(zip(fetched, self.session.run(fetched, {self.input: feed}), strict=True))
-            yield [values.get(n, feed) for n in self.names]
