@@ -37,9 +37,9 @@ def activations(
     check_images(images)
     simulation = Simulation(graph)
     with progress("calibrate", len(images)) as report:
-        for image in images:
+        for done, image in enumerate(images, 1):
             yield simulation.tensors(image[None], names, plan)
-            report(1)
+            report(done)
 
 
 def check_images(images: np.ndarray) -> None:

@@ -38,7 +38,7 @@ class Simulation:
         with progress("simulate", len(images)) as report:
             for batch, n in self._batches(images):
                 rows.append(session.run([self.graph.output], {self.graph.input: batch})[0][:n])
-                report(n)
+                report(sum(map(len, rows)))
         return np.concatenate(rows)
 
     def tensors(self, image: np.ndarray, names: Sequence[str], plan: Plan | None = None) -> dict[str, np.ndarray]:

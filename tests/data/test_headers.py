@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +35,10 @@ def test_cut_files_have_a_problem(kind, share):
     assert read_header(data[: int(share * len(data))]).problem
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM", b"II*\0", b"MM\0*"]),
+)
 def test_any_bytes_give_an_answer(data, start):
     header = read_header(start + data)
     assert header.format or header.problem
@@ -63,3 +67,15 @@ def test_essential_png_drops_what_does_not_change_pixels():
     assert b"iCCP" in data
     assert b"iCCP" not in bare
     assert np.array_equal(Image.open(io.BytesIO(bare)), Image.open(io.BytesIO(data)))
+
+
+def test_floating_point_tiffs_are_refused_in_either_byte_order_and_as_logluv(tmp_path):
+    grey = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "TIFF")
+    assert "floating-point" in read_header(buffer.getvalue()).problem
+    cv2.imwrite(str(tmp_path / "rgb.tiff"), np.repeat(grey[..., None], 3, axis=2))  # OpenCV stores LogLuv
+    assert "floating-point" in read_header((tmp_path / "rgb.tiff").read_bytes()).problem
+    entry = (339).to_bytes(2, "big") + (3).to_bytes(2, "big") + (1).to_bytes(4, "big") + (3).to_bytes(2, "big") + bytes(2)
+    assert "floating-point" in read_header(b"MM\0*" + (8).to_bytes(4, "big") + (1).to_bytes(2, "big") + entry).problem
+    assert read_header(encoded("TIFF")).problem == ""
