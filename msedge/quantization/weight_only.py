@@ -140,7 +140,7 @@ def noise_gains(
                 noisy = (weight + sigma * rng.standard_normal(weight.shape)).astype(np.float32)
                 total += float(np.sum(np.square(session.run([graph.output], {graph.input: x, name: noisy})[0] - logits)))
             gains[name] = max(total / len(batches) / (sigma**2 * weight.size), 1e-30)
-            report(1)
+            report(len(gains))
     return gains
 
 
