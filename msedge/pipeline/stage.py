@@ -106,7 +106,9 @@ def _train(recipe: Recipe, out: Path, resume: bool, progress: Progress) -> list[
     from msedge.training import train
 
     quants = tuple(dict.fromkeys(quant_name(q) for q in recipe.convert.quant))
-    if recipe.teacher is None:
+    if recipe.qat and recipe.qat.checkpoint:
+        models = [_Model("model", Path(recipe.qat.checkpoint), quants)]
+    elif recipe.teacher is None:
         train(recipe, out / "model", resume=resume, progress=progress)
         models = [_Model("model", out / "model", quants)]
     else:
