@@ -17,7 +17,7 @@ from msedge.quantization.graph import ModelGraph, Unit
 from msedge.quantization.ms_casts import Int8Flow, Stored, stored
 from msedge.quantization.plan import Plan, TensorPlan, quantize_array
 
-_FORMS = {"Conv": ("Conv2DFusion",), "Gemm": ("MatMulFusion",), "MatMul": ("MatMulFusion",)}
+_FORMS = {"Conv": "Conv2DFusion", "Gemm": "MatMulFusion", "MatMul": "MatMulFusion"}
 _SAME_MODEL = "convert the ONNX that the plan was made for"
 _BIAS_LIMIT = 2.0**30  # of the 2^31 of an accumulator
 _HALF_FROM = 1024  # float constants of so many numbers are stored in float16
@@ -81,7 +81,7 @@ def rewrite_int8(ms: bytes, graph: ModelGraph, plan: Plan) -> Rewritten:
 def _job(editor: MsEditor, node: Tree | None, graph: ModelGraph, unit: Unit, plan: Plan) -> _Job:
     if node is None:
         raise _KeepFloat("the converter fused it into another node")
-    if op(node) not in _FORMS[unit.op]:
+    if op(node) != _FORMS[unit.op]:
         raise _KeepFloat(f"the converter made it a {op(node)}")
     activations = [i for i in inputs(node) if not editor.is_constant(i)]
     if len(activations) != len(unit.inputs) or len(outputs(node)) != 1:
@@ -173,7 +173,6 @@ def _store_constants(editor: MsEditor, job: _Job, graph: ModelGraph) -> None:
     if bias is not None:
         steps = np.rint(bias / (job.reads[0][0] * scale)).astype(np.int32)
         places.append(editor.add_constant(editor.tensors[rest[0]]["name"], steps))
-        job.reads[2:] = [None]
     job.node["inputIndex"] = np.array(places, np.uint32)
 
 
