@@ -102,7 +102,7 @@ class GateConfig:
     float_cosine: float = 0.9999
     fp16_cosine: float = 0.999
     int8_cosine: float = 0.99  # quantised models of all kinds
-    plan_cosine: float = 0.999  # a quantised .ms against its simulated plan
+    plan_cosine: float = 0.995  # a quantised .ms against its simulated plan
     agreement: float = 0.97  # share of images with the same top-1
 
 
