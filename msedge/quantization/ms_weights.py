@@ -62,7 +62,7 @@ class _Weight(NamedTuple):
 
 
 class _Codes(NamedTuple):
-    """An array as entropy coding sees it; `size` in bytes."""
+    """A float32 array as entropy coding sees it, bit by bit; `size` in bytes."""
 
     values: np.ndarray
     symbols: np.ndarray
@@ -71,8 +71,14 @@ class _Codes(NamedTuple):
 
     @classmethod
     def of(cls, values: np.ndarray) -> _Codes:
-        centroids, symbols, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return cls(values, symbols, centroids, fse.encoded_size(counts) if len(counts) <= fse.MAX_SYMBOLS else math.inf)
+        bits = np.ascontiguousarray(values).view(np.uint32)  # -0.0 is not 0.0
+        centroids, symbols, counts = np.unique(bits, return_inverse=True, return_counts=True)
+        return cls(
+            values,
+            symbols,
+            centroids.view(np.float32),
+            fse.encoded_size(counts) if len(counts) <= fse.MAX_SYMBOLS else math.inf,
+        )
 
     def put(self, editor: MsEditor, tensor: int, shape: tuple[int, ...] | None = None) -> None:
         editor.set_constant(tensor, self.values.reshape(shape or self.values.shape))
@@ -261,9 +267,13 @@ def _compact_others(editor: MsEditor, done: set[int]) -> None:
     """Entropy code the other plain float32 constants where that is smaller; their values stay what they are."""
     for index in {i for n in editor.nodes for i in inputs(n)} - done:
         tensor = editor.tensors[index]
-        if not editor.is_constant(index) or editor.dtype(index) != "float32" or tensor["weightQuantCompressType"]:
+        if (
+            not editor.is_constant(index)
+            or editor.dtype(index) not in ("float32", "int32")
+            or tensor["weightQuantCompressType"]
+        ):
             continue
         values = editor.constant(index)
         codes = _Codes.of(values)
-        if codes.size < _WORTH * values.nbytes and not np.signbit(values[values == 0]).any():
+        if codes.size < _WORTH * values.nbytes:
             codes.put(editor, index)

@@ -30,6 +30,7 @@ from msedge.quantization.plan import MAX_BITS, MIN_BITS, NodePlan, Plan, TensorP
 GRIDS = ("entropy", "uniform")
 _HALF_BITS = 12  # numbers of 12 bits times a power of two are exact in float16
 _SMALL = 4096  # elements; smaller weights of a uniform plan get 12 bits: they matter most and weigh nothing
+_SHARE = 0.98  # of the bits, for the weights; the rest is for the file around them
 _TRUST = 0.75  # gains are estimates from a few images: this power of them is used
 _IMAGES, _NOISE = 4, 0.02
 _STEPS = 2.0 ** (np.arange(-27, 3) / 3)  # of a grid, in root mean squares of its tensor
@@ -175,7 +176,7 @@ def _allot(weights: dict[str, np.ndarray], gains: dict[str, float], bits: float)
     """The cheapest way for each tensor at the lowest price of a byte that keeps all within `bits` per weight."""
     ways = {name: _ways(weight) for name, weight in weights.items()}
     value = {name: gains[name] ** _TRUST for name in weights}
-    room = bits / 8 * sum(w.size for w in weights.values())
+    room = _SHARE * bits / 8 * sum(w.size for w in weights.values())
 
     def at(price: float) -> dict[str, _Choice]:
         return {name: min(ways[name], key=lambda c: value[name] * c.error + price * c.size) for name in ways}
