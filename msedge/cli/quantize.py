@@ -18,7 +18,7 @@ from msedge.cli.common import PATH, emit_json, json_option, out_option, print_ta
     help="ptq: 8-bit weights and activations. weight: only the weights.",
 )
 @click.option("--bits", type=int, default=8, show_default=True, help="Bits of a weight, for --mode weight.")
-@click.option("--group", type=int, default=0, help="Weights that share a scale, for --mode weight (0: per channel).")
+@click.option("--group", type=int, default=0, help="Weights that share a scale, for --mode weight (0: one step per tensor).")
 @click.option(
     "--calib",
     metavar="DIR",

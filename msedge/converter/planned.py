@@ -36,7 +36,8 @@ class Quantised:
             done = rewrite_int8(data, self.graph, self.plan)
             data, kept = done.data, dict(done.kept_float)
         if self.plan.of("weight"):
-            data = rewrite_weights(data, self.graph, self.plan).data
+            stored = rewrite_weights(data, self.graph, self.plan)
+            data, kept = stored.data, kept | dict(stored.kept_float)
         ms.unlink()  # the converter writes read-only files
         write_bytes(ms, data)
         return kept

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from msedge.quantization.ptq import PtqSettings
 
 MODES = ("ptq", "weight")
+GAIN_IMAGES = 16  # that show what noise in a weight does to the logits
 
 
 @dataclass(frozen=True)
 class Making:
-    """`mode` is ptq (int8 weights and activations) or weight (`bits` per weight, one scale for `group` of them; 0: per
-    channel)."""
+    """`mode` is ptq (int8 weights and activations) or weight (`bits` per weight in the mean, or with `group` exactly that many
+    and a scale for so many of them)."""
 
     mode: str = "ptq"
     bits: int = 8
@@ -47,14 +48,17 @@ def make(
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> tuple[ModelGraph, Plan]:
-    """The model (its weights may have changed) and its plan. `calibration` are images, needed for ptq.
+    """The model (its weights may have changed) and its plan. `calibration` are images, needed for ptq and of use for weights.
 
     Raises UserError for settings that make no sense, DataError for images that give no scales.
     """
     if making.mode == "weight":
         from msedge.quantization.weight_only import make_weight_plan
 
-        return graph, make_weight_plan(graph, bits=making.bits, group=making.group)
+        images = load_tensors(calibration[:GAIN_IMAGES], preprocess) if calibration and preprocess else None
+        floats = making.settings.float_nodes if making.settings else ()
+        options = {"floats": floats, "images": images, "progress": progress}
+        return graph, make_weight_plan(graph, bits=making.bits, group=making.group, **options)
     if not calibration or preprocess is None:
         raise DataError("PostTraining needs images to calibrate with", "give --calib DIR, or --calib builtin:catdog")
     from msedge.quantization.ptq import PtqSettings, make_plan
