@@ -116,6 +116,7 @@ def test_no_node_of_the_found_set_can_go_back(judged, sizes):
         assert not budget.holds(loss_of(reference, simulation.logits(images, fewer), labels))
 
 
+@pytest.mark.slow
 def test_the_found_set_is_near_the_smallest_of_all_sets(judged):
     """All sets of at most three of ten nodes, tried one by one."""
     simulation, plan, images, labels, cache = judged

@@ -91,6 +91,7 @@ def test_what_cannot_be_compared_is_refused(judged):
         compare_spread({"a": np.eye(3)}, {"b": np.eye(3)})
 
 
+@pytest.mark.slow
 @pytest.mark.lite
 def test_every_precision_in_the_real_runtime(judged, toolchain, tmp_path):
     simulation, plan, images = judged
