@@ -76,8 +76,7 @@ class Bench:
         """The folder of `msedge quantize`."""
         folder = self.work / name
         if not (folder / "manifest.json").is_file():
-            calib = None if making.mode == "weight" else self.data
-            report = quantize(self.float, folder, making=making, calib=calib, calib_images=CALIBRATION, data=self.data, say=say)
+            report = quantize(self.float, folder, making=making, calib=self.data, calib_images=CALIBRATION, data=self.data, say=say)
             say(f"{folder}: {report.summary()}")
         return folder
 

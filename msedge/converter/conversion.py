@@ -20,7 +20,7 @@ from msedge.converter.report import ConvertReport
 from msedge.converter.tanh_gelu import GELU, with_tanh_gelu
 from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
-from msedge.data.calibration_images import Calibration, choose
+from msedge.data.calibration_images import Calibration, check_classes, choose
 from msedge.data.preprocess import Preprocess
 from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
 from msedge.lite.ms_file import read_ms, summary
@@ -98,6 +98,8 @@ def convert(
         _check_abilities(toolchain, quant == "PostTraining" and engine == "converter")
         resolved = resolve_source(located, fmk, work, toolchain.info.abilities.get("mindir_version"), say)
         images = None
+        if calibration and resolved.spec:
+            check_classes(calibration, resolved.spec.classes)
         if calibration or data is not None or (plan and calib is not None):
             classes = resolved.spec.classes if resolved.spec else None
             used = calibration.paths if calibration else ()
@@ -266,7 +268,10 @@ class _Conversion:
         reasons = thresholds.failures(parity.comparison)
         if parity.planned:
             reasons += [f"against the plan: {r}" for r in Thresholds(min_cosine=gate.plan_cosine).failures(parity.planned)]
-        quantised = summary(read_ms(model))["quantised_nodes"]
+        if self.quantised:
+            quantised = len(set(self.quantised.plan.of("int8", "weight")) - set(self.kept_float))
+        else:
+            quantised = summary(read_ms(model))["quantised_nodes"]
         if self.quant in PLANNED and not quantised:
             reasons.append("no node is quantised")
         return ConvertReport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from msedge.artifact import sha256_file
 from msedge.data.calib import choose_calibration
 from msedge.data.calibration_set import is_calibration
+from msedge.errors import DataError
 from msedge.progress import Say
 
 WANTED_AT_LEAST = 16
@@ -34,3 +36,15 @@ def choose(source: Path | str, count: int, say: Say) -> Calibration:
         few = " (a few more would make better scales)" if len(paths) < WANTED_AT_LEAST else ""
         say(f"{source} has {len(paths)} readable images to calibrate with, {count} were asked for: all are used{few}")
     return Calibration(str(source), paths)
+
+
+def check_classes(calibration: Calibration, classes: Sequence[str]) -> None:
+    """Raise DataError where the images are of one class folder and the model knows more classes."""
+    folders = {p.parent.name for p in calibration.paths}
+    if len(folders) == 1 and len(classes) > 1 and folders <= set(classes):
+        (only,) = folders
+        missing = ", ".join([c for c in classes if c != only][:3])
+        raise DataError(
+            f"{calibration.source} calibrates with images of {only} only; the model also knows {missing}",
+            "give images of all classes: the ranges of the others would be guessed",
+        )

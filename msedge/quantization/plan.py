@@ -124,7 +124,7 @@ def load_plan(file: Path | str) -> Plan:
     """Read a plan and check what can be checked without its model. Raises ArtifactError."""
     file = Path(file)
     raw = read_json(file, "the quantisation plan")
-    if raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ArtifactError(f"{file} is no quantisation plan", "msedge quantize writes one")
     if raw.get("version") != VERSION:
         raise ArtifactError(f"{file} has plan version {raw.get('version')}; this msedge reads {VERSION}", "make the plan again")

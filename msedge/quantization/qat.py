@@ -24,6 +24,7 @@ from msedge.models import read_checkpoint, save_checkpoint
 from msedge.progress import Progress, Say, no_progress
 from msedge.quantization.graph import ModelGraph
 from msedge.quantization.making import Making, make
+from msedge.quantization.onnx_simulation import Simulation
 from msedge.quantization.plan import FILE, Plan, load_plan
 from msedge.quantization.qat_graphs import Agreement, Graphs, ScaleSchedule, restore
 from msedge.recipe import DistillConfig, QatConfig, Recipe, TrainConfig, recipe_hash
@@ -214,7 +215,7 @@ def _finish(
     plan.save(out / FILE)
     first = next(iter(fitting.val))
     inputs = golden_inputs(teacher.spec.preprocess, GOLDEN_IMAGES, first.images[: first.valid])
-    write_golden(out / "golden.npz", inputs, teacher.logits(inputs))
+    write_golden(out / "golden.npz", inputs, Simulation(model).logits(inputs))
     files = ["model.onnx", "golden.npz", "model.json", FILE, HISTORY, RECIPE]
     write_manifest(
         out, "export", files, parents={"checkpoint": teacher.sha256}, recipe_sha256=recipe_hash(recipe), quantization=report,

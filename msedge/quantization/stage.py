@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from msedge.artifact import MANIFEST, write_bytes, write_json, write_manifest
-from msedge.data.calibration_images import Calibration, choose
+from msedge.data.calibration_images import Calibration, check_classes, choose
 from msedge.data.preprocess import Preprocess
 from msedge.errors import DataError, ModelError
 from msedge.exporter.golden import write_golden
@@ -105,6 +105,8 @@ def quantize(
     calibration = _calibration(making, calib, calib_images, say)
     with tempfile.TemporaryDirectory(prefix="msedge-quantize-") as work, staged_folder(out, OWN_FILES) as stage:
         model = resolve_source(located, "ONNX", Path(work), None, say)
+        if calibration and model.spec:
+            check_classes(calibration, model.spec.classes)
         given = ModelGraph.load(model.onnx)
         images = _Images.load(model, calibration, calib, data, data_images, say)
         graph, plan = make(given, making, calibration and calibration.paths, images.preprocess, say, progress)
