@@ -224,7 +224,7 @@ def timm(name: str, size: int, batch: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["msedge", "loading", "mindcv", "timm"])
+    parser.add_argument("kind", choices=["msedge", "loading", "qat", "mindcv", "timm"])
     parser.add_argument("model")
     parser.add_argument("size", type=int)
     parser.add_argument("batch", type=int)
