@@ -9,6 +9,8 @@ from msedge.exporter.graph import Graph
 
 def finalise_names(graph: Graph, inputs: list[str], outputs: list[str]) -> None:
     """Rename everything, in the order of execution, so that the names do not depend on how the graph came about."""
+    used = dict.fromkeys(i for n in graph.nodes for i in n.inputs if i in graph.constants)
+    graph.constants = {c: graph.constants[c] for c in (*used, *(c for c in graph.constants if c not in used))}
     names = _Names({*inputs, *outputs})
     renamed = dict(zip(graph.inputs, inputs, strict=True))
     for c in sorted((c for c in graph.constants if c in graph.origin), key=lambda c: (graph.origin[c], c)):
