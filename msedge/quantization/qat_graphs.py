@@ -44,7 +44,8 @@ class Graphs:
     def batched_like(self, single: ModelGraph) -> ModelGraph:
         """The graph for a batch with the float weights of `single`. Raises ModelError where their units differ."""
         for name, unit in single.units.items():
-            if self.batched.units.get(name) != unit:
+            other = self.batched.units.get(name)
+            if other is None or replace(other, inputs=()) != replace(unit, inputs=()):  # the way from the roots may differ
                 raise ModelError(f"the node {name!r} is not the same in a batch", "train this model at another data.batch_size")
         fixed = unlike(self.batched, single)
         return self.batched.with_weights({n: single.weights[n] for n in self.batched.weights if n not in fixed})
