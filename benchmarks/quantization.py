@@ -76,7 +76,9 @@ class Bench:
         """The folder of `msedge quantize`."""
         folder = self.work / name
         if not (folder / "manifest.json").is_file():
-            report = quantize(self.float, folder, making=making, calib=self.data, calib_images=CALIBRATION, data=self.data, say=say)
+            report = quantize(
+                self.float, folder, making=making, calib=self.data, calib_images=CALIBRATION, data=self.data, say=say
+            )
             say(f"{folder}: {report.summary()}")
         return folder
 
