@@ -17,12 +17,20 @@ from msedge.converter.parity import GOLDEN, IMAGES, PLAN, Parity, measure_parity
 from msedge.converter.planned import Quantised, stored_plan
 from msedge.converter.profile import Mode, Profile, load_profile
 from msedge.converter.report import ConvertReport
+from msedge.converter.request import (
+    calibration_for,
+    check_abilities,
+    check_one_image,
+    fitting_plan,
+    mode_of,
+    quant_of,
+)
 from msedge.converter.tanh_gelu import GELU, with_tanh_gelu
 from msedge.converter.unfolded import keep_unfolded
 from msedge.data.calib import CalibrationSet
-from msedge.data.calibration_images import Calibration, check_classes, choose
+from msedge.data.calibration_images import Calibration, check_classes
 from msedge.data.preprocess import Preprocess
-from msedge.errors import ArtifactError, DataError, ModelError, MsedgeError, ToolError, ToolFailed, ToolMissing, UserError
+from msedge.errors import ArtifactError, MsedgeError, ToolError, ToolFailed, UserError
 from msedge.lite.ms_file import read_ms, summary
 from msedge.lite.protocol import ConvertOutcome, ConvertRequest, Toolchain
 from msedge.progress import Progress, Say, no_progress, silent
@@ -86,16 +94,16 @@ def convert(
     located = locate_source(source, fmk)
     check_source(located)
     plan = stored_plan(located.file)
-    quant = canonical_quant(quant or (_quant_of(plan) if plan else "none"))
+    quant = canonical_quant(quant or (quant_of(plan) if plan else "none"))
     engine = canonical_engine(engine, quant) if quant in PLANNED else "converter"
-    mode = _mode(profile, quant if engine == "converter" else "none")
-    plan = _fitting(plan, quant, located.file) if engine == "msedge" else None
+    mode = mode_of(profile, quant if engine == "converter" else "none")
+    plan = fitting_plan(plan, quant, located.file) if engine == "msedge" else None
     making = making or Making(mode="weight" if quant == "WeightQuant" else "ptq")
     check_replaceable(out, OWN_FILES)
-    calibration = None if plan else _calibration(quant, calib, calib_images, say)
+    calibration = None if plan else calibration_for(quant, calib, calib_images, say)
     with _work_folder() as work, staged_folder(out, OWN_FILES) as stage:
         toolchain = toolchain_for(lite, say)
-        _check_abilities(toolchain, quant == "PostTraining" and engine == "converter")
+        check_abilities(toolchain, quant == "PostTraining" and engine == "converter")
         resolved = resolve_source(located, fmk, work, toolchain.info.abilities.get("mindir_version"), say)
         images = None
         if calibration and resolved.spec:
@@ -181,7 +189,7 @@ class _Conversion:
             self.stored.check(graph)
             self.quantised = Quantised(graph, self.stored)
             return
-        _one_image_at_a_time(reference, self.source)
+        check_one_image(reference, self.source)
         paths = self.calibration.paths if self.calibration else None
         if paths:
             self.say(f"calibrating with {len(paths)} images of {self.calibration.source}")
@@ -193,7 +201,7 @@ class _Conversion:
     ) -> tuple[CalibrationSet | None, dict[str, dict[str, ini.Value]]]:
         if self.calibration is None:
             return None, self.mode.sections
-        _one_image_at_a_time(reference, self.source)
+        check_one_image(reference, self.source)
         self.say(f"calibrating with {len(self.calibration.paths)} images of {self.calibration.source}")
         name = _input_name(self.source.onnx)
         calibrated, section = write_bins(self.calibration, preprocess, name, self.work / "calibration")
@@ -312,57 +320,6 @@ class _Conversion:
             engine=report.engine,
             calibration=calibrated.to_dict() if calibrated else self.calibration and self.calibration.to_dict(),
         )
-
-
-def _mode(profile: Profile, quant: str) -> Mode:
-    if quant not in profile.modes:
-        raise UserError(f"the target {profile.name} does not take {quant}", f"it takes {', '.join(profile.modes)}")
-    return profile.modes[quant]
-
-
-def _calibration(quant: str, calib: Path | str | None, count: int, say: Say) -> Calibration | None:
-    if quant != "PostTraining":
-        return None
-    if calib is None:
-        raise DataError("PostTraining needs images to calibrate with", "give --calib DIR, or --calib builtin:catdog")
-    return choose(calib, count, say)
-
-
-def _quant_of(plan: Plan) -> str:
-    """The mode that a plan is of."""
-    return {"qat": "AwareTraining", "weight-only": "WeightQuant"}.get(plan.made_by.get("method"), "PostTraining")
-
-
-def _fitting(plan: Plan | None, quant: str, file: Path) -> Plan | None:
-    """The plan beside the model if it is of this mode. Raises UserError where it is of another, or none is there for QAT."""
-    if quant not in PLANNED:
-        return None
-    if plan is None and quant == "AwareTraining":
-        raise UserError(f"{file} has no trained plan beside it", "train with a recipe that has a qat section: catdog_qat.yaml")
-    if plan and _quant_of(plan) != quant:
-        raise UserError(
-            f"the plan beside {file} is for {_quant_of(plan)}, not {quant}", "leave out --quant, or convert the float model"
-        )
-    return plan
-
-
-def _one_image_at_a_time(reference: Runner, source: Source) -> None:
-    if reference.input_shape[0] != 1:
-        raise ModelError(
-            f"{source.given} takes {reference.input_shape[0]} images at a time, calibration needs one at a time",
-            "export the model with batch 1",
-        )
-
-
-def _check_abilities(toolchain: Toolchain, full_quant: bool) -> None:
-    able, where = toolchain.info.abilities, f"the Lite toolchain in {toolchain.info.location}"
-    hint = "run msedge lite install and leave --lite and MSEDGE_LITE unset"
-    needed = {"convert": "convert", "predict": "run the result, which is how it is checked"}
-    if full_quant:
-        needed["full_quant"] = "quantise to INT8"
-    for ability, words in needed.items():
-        if not able.get(ability):
-            raise ToolMissing(f"{where} cannot {words}", hint)
 
 
 def _input_name(file: Path) -> str:
