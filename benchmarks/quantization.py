@@ -4,7 +4,8 @@
 
 DIR has train/ and val/; 128 training images calibrate, all validation images judge. CKPT is a checkpoint folder, int8 and
 w4 are folders that msedge train left for a recipe with a qat section. All `.ms` run in MindSpore Lite, the ONNX files of
-onnxruntime's quantiser and of NNCF (by the interpreter PYTHON that has it) in onnxruntime. Done work in --work is taken from
+onnxruntime's quantiser and of NNCF (by the interpreter PYTHON that has it) in onnxruntime. --leave-out naive,converter saves
+their time (int8 kernels on x86 are plain loops). Done work in --work is taken from
 there. Writes quantization.json and quantization.md into --out.
 """
 
@@ -122,15 +123,17 @@ class Bench:
         return {**found, "nodes": counts, "made_by": plan.made_by.get("method")}
 
 
-def measure(bench: Bench, trained: dict[str, Path], nncf: str | None) -> list[dict]:
+def measure(bench: Bench, trained: dict[str, Path], nncf: str | None, left_out: list[str]) -> list[dict]:
     rows = [
         bench.row("float", "msedge", bench.lite("float", bench.float, "none")),
         bench.row("fp16", "msedge", bench.lite("fp16", bench.float, "fp16")),
     ]
-    naive = bench.planned("naive", Making(settings=PtqSettings.naive()))
-    rows.append(bench.row("int8 naive", "msedge", bench.lite("naive", naive, None), naive))
-    by_converter = bench.lite("converter", bench.float, "ptq", engine="converter", calib=bench.data, calib_images=CALIBRATION)
-    rows.append(bench.row("int8 PTQ", "MindSpore Lite's converter", by_converter))
+    if "naive" not in left_out:
+        naive = bench.planned("naive", Making(settings=PtqSettings.naive()))
+        rows.append(bench.row("int8 naive", "msedge", bench.lite("naive", naive, None), naive))
+    if "converter" not in left_out:
+        options = {"engine": "converter", "calib": bench.data, "calib_images": CALIBRATION}
+        rows.append(bench.row("int8 PTQ", "MindSpore Lite's converter", bench.lite("converter", bench.float, "ptq", **options)))
     rows += peers(bench, nncf)
     ptq = bench.planned("ptq", Making())
     rows.append(bench.row("int8 PTQ", "msedge", bench.lite("ptq", ptq, None), ptq))
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--nncf")
+    parser.add_argument("--leave-out", default="")
     parser.add_argument("--lite")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
@@ -182,7 +186,7 @@ def main() -> None:
     document = read_json(file, "the results") if file.is_file() else {"models": {}}
     for name, checkpoint, trained in map(parse, args.models):
         bench = Bench(name, checkpoint, args, toolchain)
-        rows = measure(bench, trained, args.nncf)
+        rows = measure(bench, trained, args.nncf, args.leave_out.split(","))
         document["models"][name] = {"config": bench.spec.config, "image_size": bench.spec.image_size, "rows": rows}
         document |= {"date": date.today().isoformat(), "calibration_images": CALIBRATION, "versions": tool_versions()}
         write_json(file, document)
