@@ -196,7 +196,7 @@ def test_a_failure_leaves_an_earlier_result_alone(described, tmp_path, toolchain
 def test_time_limit(tmp_path, dataset, toolchain):
     file = small_onnx(tmp_path / "m.onnx", size=512)
     with pytest.raises(ToolTimeout, match=r"within 0\.2 s"):
-        convert(file, tmp_path / "out", quant="ptq", calib=dataset, lite=toolchain, timeout=0.2)
+        convert(file, tmp_path / "out", quant="ptq", engine="converter", calib=dataset, lite=toolchain, timeout=0.2)
     assert not (tmp_path / "out" / "model.ms").exists()
 
 
