@@ -88,7 +88,7 @@ class Bench:
         kept = file.with_suffix(f".{sha256_file(file)[:12]}.npy")
         if not kept.is_file():
             say(f"running {file}")
-            with open_runner(file, threads=2, lite=self.toolchain if file.suffix == ".ms" else None) as runner:
+            with open_runner(file, threads=1, lite=self.toolchain if file.suffix == ".ms" else None) as runner:
                 answers = runner.predict(self.images)
             with atomic_path(kept) as temporary, temporary.open("wb") as f:
                 np.save(f, answers)
@@ -114,7 +114,7 @@ class Bench:
         from msedge.quantization.cell import simulate
 
         graph, plan = ModelGraph.load(folder / "model.onnx"), load_plan(folder / "plan.json")
-        simulated = Simulation(graph, 2).logits(self.images, plan)
+        simulated = Simulation(graph).logits(self.images, plan)
         found = {}
         for key, answers in (("plan", simulated), ("mindspore", simulate(graph, plan, self.images))):
             seen = compare_outputs(answers, logits)
