@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from msedge.data.preprocess import Preprocess
-from msedge.errors import DataError
 from msedge.progress import Progress, Say
 from msedge.runtime import Runner
 from msedge.runtime.source import Golden
@@ -75,10 +74,7 @@ def measure_parity(
     image_set, image_words = images
     runners = [reference, converted, *([simulated] if simulated else [])]
     (a, b, *rest), kept, problems = run_all(runners, image_set.paths, [preprocess] * len(runners), progress)
-    if not kept:
-        raise DataError(f"none of the {len(image_set)} images of {image_set.source} can be read", problems[0])
-    if problems:
-        say(f"{len(problems)} of {len(image_set)} images cannot be read and are left out, the first: {problems[0]}")
+    image_set.tell_unread(problems, say)
     labels = None if image_set.labels is None else image_set.labels[kept]
     on_images = compare_outputs(a, b, labels)
     planned = compare_outputs(rest[0], b, labels) if rest else None

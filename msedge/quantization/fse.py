@@ -53,12 +53,6 @@ def encode(symbols: np.ndarray, centroids: np.ndarray) -> bytes:
     )
 
 
-def encode_values(values: np.ndarray) -> bytes:
-    """The stream of float32 values: every distinct one becomes a symbol. Raises ValueError as `encode`."""
-    centroids, symbols = np.unique(np.asarray(values, np.float32), return_inverse=True)
-    return encode(symbols, centroids)
-
-
 def encoded_size(counts: np.ndarray) -> float:
     """Bytes that `encode` needs for symbols that occur so often (all at least once), within a percent, without encoding."""
     counts = np.asarray(counts, np.float64)

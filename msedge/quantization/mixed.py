@@ -20,7 +20,8 @@ from msedge.quantization.budget import Budget, Loss, loss_of
 from msedge.quantization.onnx_simulation import Simulation
 from msedge.quantization.plan import Plan
 from msedge.quantization.sensitivity import Sensitivity, sensitivity
-from msedge.quantization.sizes import added_bytes, model_bytes, node_macs
+from msedge.quantization.sizes import added_bytes, model_bytes
+from msedge.runtime.onnx_graph import node_macs
 
 SIZES = ("bytes", "count", "macs")
 SCORING_IMAGES = 64
@@ -174,9 +175,9 @@ def _costs(simulation: Simulation, plan: Plan, sizes: str, image: np.ndarray) ->
         return dict.fromkeys(names, 1.0)
     if sizes == "bytes":
         return {n: float(max(added_bytes(graph, plan, n) + _CAST_BYTES, 1)) for n in names}
-    tensors = [t for n in names for t in (graph.units[n].output, graph.units[n].inputs[0])]
-    shapes = {n: t.shape for n, t in simulation.tensors(image, tensors).items()}
-    return {n: float(max(node_macs(graph, shapes, n), 1)) for n in names}
+    tensors = [t for n in names for t in (graph.units[n].output, *graph.units[n].inputs)]
+    shapes = {n: t.shape for n, t in (graph.weights | simulation.tensors(image, tensors)).items()}
+    return {n: float(max(node_macs(graph.maker(graph.units[n].output), shapes), 1)) for n in names}
 
 
 def _bisect(holds: Callable[[int], bool], most: int) -> int:

@@ -45,17 +45,5 @@ def model_bytes(graph: ModelGraph, plan: Plan) -> int:
     return rest + sum(forms.values())
 
 
-def node_macs(graph: ModelGraph, shapes: dict[str, tuple[int, ...]], name: str) -> int:
-    """Multiply-accumulates of a node for its output's shape."""
-    unit = graph.units[name]
-    return math.prod(shapes[unit.output]) * _terms(graph, unit, shapes)
-
-
-def _terms(graph: ModelGraph, unit: Unit, shapes: dict[str, tuple[int, ...]]) -> int:
-    if unit.op == "Conv":
-        return math.prod(graph.weights[unit.weight].shape[1:])
-    return shapes[unit.inputs[0]][-1]
-
-
 def _constants(unit: Unit) -> tuple[str, ...]:
     return tuple(c for c in (unit.weight, unit.bias) if c)

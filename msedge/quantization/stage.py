@@ -119,7 +119,7 @@ def quantize(
         compared = compare_outputs(reference, simulation.logits(images.x, plan), images.labels)
         layers = layer_report(simulation, plan, images.x[:LAYER_IMAGES], progress=progress)
         report = QuantizeReport(out, plan, compared, images.words, layers, mixed)
-        _write(stage, report, graph, model, calibration)
+        _write(stage, report, simulation, model, calibration)
     return report
 
 
@@ -150,8 +150,7 @@ class _Images:
             parts.append(x)
             kept += indices
             bad += problems
-        if not kept:
-            raise DataError(f"none of the {len(chosen)} images of {chosen.source} can be read", bad[0])
+        chosen.tell_unread(bad, say)
         labels = None if chosen.labels is None else chosen.labels[kept]
         return cls(np.concatenate([x for x in parts if len(x)]), labels, words, preprocess)
 
@@ -164,15 +163,15 @@ def _calibration(making: Making, calib: Path | str | None, count: int, say: Say)
     return None
 
 
-def _write(stage: Path, report: QuantizeReport, graph: ModelGraph, model: Source, calibration: Calibration | None) -> None:
-    write_bytes(stage / MODEL, graph.model.SerializeToString(deterministic=True))
+def _write(stage: Path, report: QuantizeReport, simulation: Simulation, model: Source, calibration: Calibration | None) -> None:
+    write_bytes(stage / MODEL, simulation.graph.model.SerializeToString(deterministic=True))
     report.plan.save(stage / FILE)
     report.layers.save(stage / LAYERS)
     write_json(stage / REPORT, report.to_dict())
     if model.spec:
         model.spec.save(stage)
     if model.golden:
-        write_golden(stage / GOLDEN, model.golden.inputs, Simulation(graph).logits(model.golden.inputs))
+        write_golden(stage / GOLDEN, model.golden.inputs, simulation.logits(model.golden.inputs))
     if report.mixed:
         write_json(stage / CURVE, report.mixed.to_dict())
         draw(report.mixed, stage / PLOT)

@@ -84,11 +84,11 @@ def count_macs(model: ModelProto) -> int | None:
         return None
     shapes = {v.name: _dims(v) for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)}
     shapes |= {i.name: tuple(i.dims) for i in inferred.graph.initializer}
-    counted = [_node_macs(node, shapes) for node in inferred.graph.node]
+    counted = [node_macs(node, shapes) for node in inferred.graph.node]
     return None if any(n is None for n in counted) else sum(counted)
 
 
-def _node_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | None:
+def node_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | None:
     """0 for nodes that multiply no matrices, None where a shape is not known."""
     op = node.op_type
     if op not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul"):

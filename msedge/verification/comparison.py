@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msedge.errors import DataError, ModelError
+from msedge.errors import ModelError
 from msedge.progress import Progress, Say, no_progress, silent
 from msedge.runtime import Runner, open_runner
 from msedge.runtime.preparation import class_names_of, preprocess_for
@@ -94,10 +94,7 @@ def _verify(a, b, data, limit, thresholds, say, progress) -> VerifyReport:
     images = load_images(data, _classes(a) or _classes(b), limit)
     preprocesses = [preprocess_for(a, b, say=say), preprocess_for(b, a, say=say)]
     (outputs_a, outputs_b), kept, skipped = run_all((a, b), images.paths, preprocesses, progress)
-    if not kept:
-        raise DataError(f"none of the {len(images)} images of {data} can be read", skipped[0])
-    if skipped:
-        say(f"{len(skipped)} of {len(images)} images cannot be read and are left out, the first: {skipped[0]}")
+    images.tell_unread(skipped, say)
     if outputs_a.shape != outputs_b.shape:
         raise ModelError(
             f"{a.name} has {_shape_text(outputs_a)} outputs, {b.name} has {_shape_text(outputs_b)}",

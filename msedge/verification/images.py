@@ -12,6 +12,7 @@ from msedge.data.folder import class_names, load_eval, load_flat, resolve_root, 
 from msedge.data.images import read_image
 from msedge.data.preprocess import Preprocess
 from msedge.errors import DataError
+from msedge.progress import Say
 
 _CHUNK = 32
 
@@ -27,6 +28,13 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def tell_unread(self, problems: Sequence[str], say: Say) -> None:
+        """Say how many images could not be read (a line of `problems` each). Raises DataError where none could."""
+        if len(problems) == len(self):
+            raise DataError(f"none of the {len(self)} images of {self.source} can be read", problems[0])
+        if problems:
+            say(f"{len(problems)} of {len(self)} images cannot be read and are left out, the first: {problems[0]}")
 
 
 def load_images(data: Path | str, classes: Sequence[str] | None, limit: int | None = None) -> ImageSet:

@@ -22,6 +22,18 @@ class Reference(nn.Cell):
         return self.function(*inputs)
 
 
+class WithGradients(nn.Cell):
+    """(result, gradients by all inputs) of inputs and, last, the gradient of the result."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+        self.by_all = ops.GradOperation(get_all=True, sens_param=True)
+
+    def construct(self, *inputs):
+        return self.cell(*inputs[:-1]), self.by_all(self.cell)(*inputs)
+
+
 def tensors(*shapes) -> list[Tensor]:
     rng = np.random.default_rng(0)
     return [Tensor((1 + rng.standard_normal(s)).astype(np.float32)) for s in shapes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gradient_cells import WithGradients
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.native import fake_quant as compiled
@@ -21,18 +22,6 @@ X, MAPS, BIAS = RNG.normal(0.3, 1.0, (7, 33)), RNG.normal(0.3, 1.0, (3, 5, 4, 6)
 AFFINE = ([np.log(0.02), 37 / 256], [-128, 127, 256])  # (quantiser, limits): covers -3.3 to 1.8
 FIXED = ([np.log(0.011), 0.0], [-127, 127, 0])
 FEW = ([np.log(0.3), 0.25], [-4, 3, 8])
-
-
-class WithGradients(nn.Cell):
-    """(result, gradients by all inputs) of inputs and, last, the gradient of the result."""
-
-    def __init__(self, cell):
-        super().__init__()
-        self.cell = cell
-        self.by_all = ops.GradOperation(get_all=True, sens_param=True)
-
-    def construct(self, *inputs):
-        return self.cell(*inputs[:-1]), self.by_all(self.cell)(*inputs)
 
 
 class BiasAdd(nn.Cell):

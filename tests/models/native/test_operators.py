@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gradient_cells import Reference, WithGradients
 
 from msedge.mindspore_setup import load_mindspore
 from msedge.models.layers import BatchNorm2d
@@ -16,15 +17,6 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 pytestmark = pytest.mark.skipif(not native.available(), reason="no C compiler")
 
 
-class Plain(nn.Cell):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def construct(self, *inputs):
-        return self.function(*inputs)
-
-
 class First(nn.Cell):
     """The first of a cell's results."""
 
@@ -34,18 +26,6 @@ class First(nn.Cell):
 
     def construct(self, *inputs):
         return self.cell(*inputs)[0]
-
-
-class WithGradients(nn.Cell):
-    """(result, gradients by all inputs) of inputs and, last, the gradient of the result."""
-
-    def __init__(self, cell):
-        super().__init__()
-        self.cell = cell
-        self.by_all = ops.GradOperation(get_all=True, sens_param=True)
-
-    def construct(self, *inputs):
-        return self.cell(*inputs[:-1]), self.by_all(self.cell)(*inputs)
 
 
 def tensors(*shapes) -> list:
@@ -126,7 +106,7 @@ def test_results_and_gradients_are_mindspores(pynative, case):
     cell, reference, shapes = CASES[case]
     inputs = tensors(*shapes)
     result, gradients = WithGradients(cell)(*inputs)
-    expected, expected_gradients = WithGradients(Plain(reference))(*inputs)
+    expected, expected_gradients = WithGradients(Reference(reference))(*inputs)
     assert len(gradients) == len(expected_gradients) == len(shapes) - 1
     for ours, theirs in zip((result, *gradients), (expected, *expected_gradients), strict=True):
         scale = abs(theirs.asnumpy()).max()
